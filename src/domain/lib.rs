@@ -1,1 +1,19 @@
 //! Values that can only exist well formed: names, paths, digests, actions, compartments, limits. No I/O, no secrets.
+//!
+//! Every value from outside is parsed here once, at the rim. A function that takes a [`RepoPath`] has no path left to
+//! check. Errors say what is wrong in words a client may see; they never repeat the input.
+
+mod action;
+mod compartment;
+mod digest;
+pub mod limits;
+mod name;
+mod path;
+mod revision;
+
+pub use action::{Action, Role};
+pub use compartment::{Compartment, CompartmentRules, RuleError};
+pub use digest::{Commit, DigestError, GitBlob, Sha256};
+pub use name::{NameError, RepoKind, RepoName};
+pub use path::{PathError, RepoPath};
+pub use revision::{Revision, RevisionError};

@@ -1,0 +1,19 @@
+//! Every cap on what a client may send, in one place, with its reason.
+
+/// Bytes of one part of a repository id (`namespace` or `name`): what stock clients accept (`[\w.-]{1,96}`).
+pub const NAME_BYTES_MAX: usize = 96;
+
+/// Bytes of a whole file path inside a repository. Git hosts and file systems agree on less than 4 KiB; the log keeps it.
+pub const PATH_BYTES_MAX: usize = 1024;
+
+/// Bytes of one segment of a path: `NAME_MAX` of every file system a client would write it to.
+pub const PATH_SEGMENT_BYTES_MAX: usize = 255;
+
+/// Directories a path may go through: a listing walks one sealed tree object for each.
+pub const PATH_DEPTH_MAX: usize = 64;
+
+/// Bytes of a branch, tag or other revision as it is written in a URL, decoded.
+pub const REVISION_BYTES_MAX: usize = 255;
+
+/// Lines in `policies/compartments.toml`'s rule list: each path of a commit is matched against all of them.
+pub const COMPARTMENT_RULES_MAX: usize = 1024;
