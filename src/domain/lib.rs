@@ -5,6 +5,7 @@
 
 mod action;
 mod compartment;
+mod compartment_file;
 mod digest;
 pub mod limits;
 mod name;
@@ -13,6 +14,7 @@ mod revision;
 
 pub use action::{Action, Role};
 pub use compartment::{Compartment, CompartmentRules, RuleError};
+pub use compartment_file::CompartmentFileError;
 pub use digest::{Commit, DigestError, GitBlob, Sha256};
 pub use name::{NameError, RepoKind, RepoName};
 pub use path::{PathError, RepoPath};
