@@ -1,0 +1,58 @@
+//! Xorbs: chunks back to back, without footer, named by the root over their hashes.
+
+use crate::chunk::{ChunkError, HEADER_BYTES, decode_chunk};
+use crate::hash::Hash;
+use crate::merkle::{chunk_hash, root};
+
+/// Chunks of a xorb, at most.
+pub const CHUNKS_MAX: usize = 8192;
+
+/// Bytes of a xorb as it is posted, at most: 64 MiB of chunks and their headers.
+pub const BYTES_MAX: usize = 64 * 1024 * 1024 + CHUNKS_MAX * HEADER_BYTES;
+
+/// Why a xorb is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum XorbError {
+    /// More bytes or chunks than allowed, or none.
+    #[error("a xorb has 1 to {CHUNKS_MAX} chunks and at most {BYTES_MAX} bytes")]
+    Size,
+    /// A chunk is malformed.
+    #[error("{0}")]
+    Chunk(#[from] ChunkError),
+    /// The chunks are not those of the hash.
+    #[error("the xorb's bytes are not those of its hash")]
+    Hash,
+}
+
+/// A chunk of a verified xorb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where its header begins, in bytes from the start of the xorb.
+    pub offset: u32,
+    /// Bytes of its plaintext.
+    pub bytes: u32,
+    /// Of its plaintext.
+    pub hash: Hash,
+}
+
+/// Checks every chunk and the root over them.
+///
+/// # Errors
+/// [`XorbError`]. Holds one chunk's plaintext at a time.
+pub fn verify(xorb: &[u8], expected: Hash) -> Result<Vec<Chunk>, XorbError> {
+    if xorb.is_empty() || xorb.len() > BYTES_MAX {
+        return Err(XorbError::Size);
+    }
+    let (mut chunks, mut offset) = (Vec::new(), 0);
+    while offset < xorb.len() {
+        if chunks.len() == CHUNKS_MAX {
+            return Err(XorbError::Size);
+        }
+        let (plain, stored) = decode_chunk(&xorb[offset..])?;
+        // Both fit: a xorb and a chunk are far below 4 GiB.
+        chunks.push(Chunk { offset: offset as u32, bytes: plain.len() as u32, hash: chunk_hash(&plain) });
+        offset += stored;
+    }
+    let leaves = chunks.iter().map(|chunk| (chunk.hash, chunk.bytes.into())).collect();
+    if root(leaves) == expected { Ok(chunks) } else { Err(XorbError::Hash) }
+}
