@@ -40,6 +40,12 @@ impl Compartment {
     }
 }
 
+impl std::fmt::Display for Compartment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 impl std::str::FromStr for Compartment {
     type Err = RuleError;
 

@@ -11,11 +11,12 @@ pub mod limits;
 mod name;
 mod path;
 mod revision;
+mod wire;
 
 pub use action::{Action, Role};
 pub use compartment::{Compartment, CompartmentRules, RuleError};
 pub use compartment_file::CompartmentFileError;
 pub use digest::{Commit, DigestError, GitBlob, Sha256};
-pub use name::{NameError, RepoKind, RepoName};
+pub use name::{NameError, RepoKind, RepoName, check_namespace};
 pub use path::{PathError, RepoPath};
 pub use revision::{Revision, RevisionError};

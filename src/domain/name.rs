@@ -35,12 +35,26 @@ impl RepoKind {
     }
 }
 
+impl fmt::Display for RepoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 impl FromStr for RepoKind {
     type Err = NameError;
 
     fn from_str(word: &str) -> Result<Self, NameError> {
         Self::ALL.into_iter().find(|kind| kind.word() == word).ok_or(NameError::Kind)
     }
+}
+
+/// A namespace alone: who owns repositories, and what principals are called. The rules of one part of a [`RepoName`].
+///
+/// # Errors
+/// [`NameError`].
+pub fn check_namespace(text: &str) -> Result<(), NameError> {
+    check_part(text)
 }
 
 /// Why a text is not a repository id.

@@ -1,5 +1,22 @@
 //! TRUSTED: root key, key ring, principals and tokens, Casbin policy, budgets, audit log. No network, no HTTP.
 //!
-//! Written so far: [`policy`], the judge.
+//! [`serve`](server::serve) answers one gate at a time over its socket. State is in memory and in the keeper's own
+//! database; what changes it goes through [`log`], in one transaction with its record.
 
+mod answer;
+mod change;
+mod credential;
+mod database;
+mod grants;
+mod keys;
+pub mod log;
 pub mod policy;
+pub mod root;
+mod server;
+mod setup;
+mod state;
+mod ticket;
+mod token;
+
+pub use server::{Core, ServeError, serve};
+pub use setup::{Settings, SetupError, create, open};

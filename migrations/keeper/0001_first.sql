@@ -1,0 +1,43 @@
+-- The keeper's own database. TEXT and BLOB columns named *_sealed are AES-256-GCM-SIV under a key derived from the keeper's
+-- secret, with their place as associated data; *_index are truncated HMACs, for look-ups by equality.
+CREATE TABLE instance (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE policy_generation (one BIGINT PRIMARY KEY CHECK (one = 1), generation BIGINT NOT NULL);
+INSERT INTO policy_generation VALUES (1, 1);
+CREATE TABLE namespace (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL);
+CREATE TABLE principal (
+  id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL,
+  created_ms BIGINT NOT NULL, removed_ms BIGINT);
+CREATE TABLE token (
+  id BIGINT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, principal BIGINT NOT NULL REFERENCES principal (id),
+  body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, expires_ms BIGINT NOT NULL,
+  last_used_ms BIGINT, revoked_ms BIGINT);
+CREATE TABLE assignment (
+  principal BIGINT NOT NULL REFERENCES principal (id), role TEXT NOT NULL, place TEXT NOT NULL, place_id BIGINT NOT NULL,
+  PRIMARY KEY (principal, role, place, place_id));
+CREATE TABLE line (
+  principal BIGINT NOT NULL REFERENCES principal (id), action TEXT NOT NULL, compartment TEXT NOT NULL,
+  place TEXT NOT NULL, place_id BIGINT NOT NULL, effect TEXT NOT NULL CHECK (effect IN ('allow', 'deny')),
+  PRIMARY KEY (principal, action, compartment, place, place_id));
+CREATE TABLE repo (
+  id BIGINT PRIMARY KEY, catalog_id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, namespace BIGINT NOT NULL REFERENCES namespace (id),
+  name_sealed BLOB NOT NULL, secret BLOB, created_ms BIGINT NOT NULL, deleted_ms BIGINT);
+-- Every name a repository ever had: a name is never given to another.
+CREATE TABLE repo_name (
+  kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),
+  PRIMARY KEY (kind, name_index));
+CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
+  PRIMARY KEY (subject, id));
+-- What a principal used in a day (days since 1970, UTC).
+CREATE TABLE usage (principal BIGINT NOT NULL, day BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (principal, day));
+CREATE TABLE usage_repo (principal BIGINT NOT NULL, day BIGINT NOT NULL, repo BIGINT NOT NULL, PRIMARY KEY (principal, day, repo));
+CREATE TABLE audit_leaf (
+  seq BIGINT PRIMARY KEY, time_ms BIGINT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL, generation BIGINT NOT NULL,
+  principal_index BLOB NOT NULL, repo_index BLOB NOT NULL, token_index BLOB NOT NULL, address_index BLOB NOT NULL,
+  body_sealed BLOB NOT NULL);
+CREATE INDEX audit_by_principal ON audit_leaf (principal_index, seq);
+CREATE INDEX audit_by_repo ON audit_leaf (repo_index, seq);
+CREATE INDEX audit_by_token ON audit_leaf (token_index, seq);
+CREATE INDEX audit_by_time ON audit_leaf (time_ms);
+-- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each.
+CREATE TABLE audit_tile (level BIGINT NOT NULL, position BIGINT NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, position));
+CREATE TABLE audit_head (one BIGINT PRIMARY KEY CHECK (one = 1), size BIGINT NOT NULL, checkpoint TEXT NOT NULL);

@@ -1,0 +1,1 @@
+//! The command line: serve, init, and a verb for each thing an operator does.

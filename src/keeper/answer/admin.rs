@@ -1,0 +1,83 @@
+//! `Admin`: people, roles, tokens, locks and the log, each with its right.
+
+use serde_json::Value;
+use strongroom_protocol::admin::{AdminCommand, AdminReply};
+use strongroom_protocol::{Call, Credential, Refusal, Reply};
+
+use super::about;
+use super::authorize::may;
+use crate::change::Change;
+use crate::credential::{Subject, authenticate};
+use crate::log::Record;
+use crate::server::{Core, now_ms};
+use crate::state::State;
+
+/// What a command shows and changes.
+pub(super) type Outcome = Result<(Value, Vec<Change>), Refusal>;
+
+impl Core {
+    pub(super) async fn answer_admin(
+        &self,
+        call: Call,
+        credential: Option<Credential>,
+        command: AdminCommand,
+    ) -> Result<Reply, Refusal> {
+        let shown = self
+            .changed(|state, record| {
+                about(record, &call, command.word());
+                let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
+                if subject.ticket.is_some() {
+                    return Err(Refusal::Credential);
+                }
+                if !may(state, &subject, command.action(), None, None) {
+                    return Err(Refusal::Forbidden(format!("this needs the right to {}", command.action())));
+                }
+                self.run(state, &subject, &command, record)
+            })
+            .await?;
+        // What reads the log is recorded first, and then reads its own record too.
+        let shown = match &command {
+            AdminCommand::AuditSearch(query) => self.search(query).await?,
+            AdminCommand::AuditLeaves { from, limit } => self.leaves(*from, *limit).await?,
+            AdminCommand::AuditCheckpoint => self.checkpoint(),
+            AdminCommand::AuditProve { record, from_size } => self.prove(*record, *from_size).await?,
+            _ => shown,
+        };
+        Ok(Reply::Admin(Box::new(AdminReply { json: shown.to_string() })))
+    }
+
+    fn run(&self, state: &State, subject: &Subject, command: &AdminCommand, record: &mut Record) -> Outcome {
+        match command {
+            AdminCommand::UserCreate { name } => self.user_create(state, name, record),
+            AdminCommand::UserList => self.user_list(state),
+            AdminCommand::UserShow { name } => self.user_show(state, name, record),
+            AdminCommand::UserRemove { name } => self.user_remove(state, subject, name, record),
+            AdminCommand::RoleGrant { user, role, place } => self.role_grant(state, user, *role, place, record),
+            AdminCommand::RoleRevoke { user, role, place } => self.role_revoke(state, user, *role, place, record),
+            AdminCommand::RoleList => self.role_list(state),
+            AdminCommand::RoleLine { user, action, compartment, place, allow, remove } => {
+                self.role_line(state, user, (*action, *compartment), place, (*allow, *remove), record)
+            }
+            AdminCommand::TokenCreate { user, name, scope, expires_s } => {
+                self.token_create(state, user, name.as_deref(), scope, *expires_s, record)
+            }
+            AdminCommand::TokenList { user } => self.token_list(state, user.as_deref()),
+            AdminCommand::TokenRevoke { id } => self.token_revoke(state, *id, record),
+            AdminCommand::LockAdd { subject, reason } => self.lock_add(state, subject, reason, record),
+            AdminCommand::LockRemove { subject } => self.lock_remove(state, subject, record),
+            AdminCommand::LockList => self.lock_list(state),
+            AdminCommand::AuditSearch(query) => self.describe_search(state, query, record),
+            AdminCommand::AuditProve { record: Some(seq), .. } => {
+                record.subject = Some(seq.to_string());
+                Ok((Value::Null, Vec::new()))
+            }
+            AdminCommand::AuditLeaves { from, .. } => {
+                record.subject = Some(from.to_string());
+                Ok((Value::Null, Vec::new()))
+            }
+            AdminCommand::AuditCheckpoint | AdminCommand::AuditProve { .. } | AdminCommand::RepoList { .. } => {
+                Ok((Value::Null, Vec::new()))
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The log's own reading: search, leaves, checkpoint, proofs.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use strongroom_audit::Hash;
+use strongroom_audit::tree::{self, HashReader, Subtree};
+use strongroom_protocol::Refusal;
+use strongroom_protocol::admin::AuditQuery;
+
+use super::admin::Outcome;
+use super::people::time;
+use crate::log::{Filter, Record, leaves, read_hash, search};
+use crate::server::Core;
+use crate::state::State;
+
+/// Records of one page, at most.
+const PAGE_MAX: u32 = 500;
+/// Leaves of one page, at most: a leaf has some 600 bytes, and its JSON twice that.
+const LEAVES_MAX: u32 = 1000;
+
+fn unavailable(error: impl ToString) -> Refusal {
+    Refusal::Unavailable(error.to_string())
+}
+
+impl Core {
+    fn filter(&self, state: &State, query: &AuditQuery) -> Filter {
+        // A name that is unknown finds nothing: number 0 is nobody's.
+        let principal = query.principal.as_ref().map(|name| {
+            state.principal_names.get(&name.to_ascii_lowercase()).copied().unwrap_or(0)
+        });
+        let repo = query.repo.as_ref().map(|(kind, name)| {
+            state.repo_names.get(&(*kind, name.folded())).copied().unwrap_or(0)
+        });
+        Filter {
+            principal,
+            repo,
+            token: query.token,
+            address: query.address.clone(),
+            action: query.action.clone(),
+            outcome: query.outcome.clone(),
+            since_ms: query.since_ms,
+            until_ms: query.until_ms,
+            before: query.before,
+            limit: query.limit.clamp(1, PAGE_MAX),
+        }
+    }
+
+    pub(super) fn describe_search(&self, _: &State, query: &AuditQuery, record: &mut Record) -> Outcome {
+        record.subject = Some(super::cut(&format!("{query:?}"), 1024));
+        Ok((Value::Null, Vec::new()))
+    }
+
+    pub(super) async fn search(&self, query: &AuditQuery) -> Result<Value, Refusal> {
+        let filter = self.filter(&self.state.read(), query);
+        let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+        let next = (found.len() == filter.limit as usize).then(|| found.last().map(|(seq, _)| *seq)).flatten();
+        let records = found.into_iter().map(|(seq, record)| {
+            let mut shown = serde_json::to_value(&record).unwrap_or_default();
+            shown["record"] = seq.into();
+            shown["time"] = time(record.time_ms).into();
+            shown
+        });
+        Ok(json!({"records": records.collect::<Vec<_>>(), "next": next}))
+    }
+
+    pub(super) async fn leaves(&self, from: u64, limit: u32) -> Result<Value, Refusal> {
+        let found = leaves(&self.database.reader, from, limit.clamp(1, LEAVES_MAX)).await.map_err(unavailable)?;
+        // Postcard into a growing vector fails for no value of these types.
+        let leaves = found.iter().map(|leaf| STANDARD.encode(postcard::to_stdvec(leaf).expect("plain values")));
+        Ok(json!({"from": from, "leaves": leaves.collect::<Vec<_>>(), "size": self.log.position().size}))
+    }
+
+    pub(super) fn checkpoint(&self) -> Value {
+        let position = self.log.position();
+        json!({"checkpoint": position.checkpoint, "size": position.size, "key": self.verifier.to_string()})
+    }
+
+    pub(super) async fn prove(&self, record: Option<u64>, from_size: Option<u64>) -> Result<Value, Refusal> {
+        let position = self.log.position();
+        let size = position.size;
+        let known = Known::default();
+        let proof = loop {
+            let asked = match (record, from_size) {
+                (Some(seq), _) => tree::inclusion(&known, seq, size),
+                (None, Some(old)) => tree::consistency(&known, old, size),
+                (None, None) => return Err(Refusal::Invalid("name a record or an older size".to_owned())),
+            };
+            match asked {
+                Ok(Some(proof)) => break proof,
+                Ok(None) => return Err(Refusal::Invalid(format!("the log has {size} records"))),
+                // A hash that is still to be read: read it, and walk again.
+                Err(subtree) => {
+                    let hash = read_hash(&self.database.reader, subtree, size).await.map_err(unavailable)?;
+                    known.0.lock().insert(subtree, hash);
+                }
+            }
+        };
+        let leaf = match record {
+            Some(seq) => leaves(&self.database.reader, seq, 1).await.map_err(unavailable)?.pop(),
+            None => None,
+        };
+        Ok(json!({
+            "checkpoint": position.checkpoint,
+            "key": self.verifier.to_string(),
+            "size": size,
+            "record": record,
+            "from_size": from_size,
+            "leaf": leaf.map(|leaf| STANDARD.encode(postcard::to_stdvec(&leaf).expect("plain values"))),
+            "proof": proof.iter().map(|hash| STANDARD.encode(hash.0)).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Known(parking_lot::Mutex<BTreeMap<Subtree, Hash>>);
+
+impl HashReader for Known {
+    type Error = Subtree;
+
+    fn read(&self, subtree: Subtree) -> Result<Hash, Subtree> {
+        self.0.lock().get(&subtree).copied().ok_or(subtree)
+    }
+}

@@ -1,0 +1,244 @@
+//! `Authorize`: authenticate, judge, record, and only then a grant.
+
+use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
+use strongroom_protocol::{
+    Call, Credential, GrantParts, PartKeys, Purpose, Refusal, RepoParts, Reply, Target,
+};
+
+use super::{about, cut};
+use crate::credential::{Subject, authenticate, in_scope};
+use crate::grants::Live;
+use crate::keys::Part;
+use crate::log::Record;
+use crate::policy::{Place, Question};
+use crate::server::{Core, now_ms};
+use crate::state::{Repo, State, Stop};
+
+/// A decision that allows, before it is recorded.
+pub(super) struct Allowed {
+    pub(super) subject: Subject,
+    pub(super) repo: Option<u64>,
+    pub(super) compartments: Vec<Compartment>,
+    pub(super) generation: u64,
+}
+
+/// Whether policy and scope allow an action that has no compartments, at a place.
+pub(super) fn may(state: &State, subject: &Subject, action: Action, namespace: Option<u64>, repo: Option<u64>) -> bool {
+    let Some(token) = state.tokens.get(&subject.token) else { return false };
+    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo };
+    state.policy.allows(&question) && in_scope(token, action, None, namespace, repo)
+}
+
+/// The compartments of a repository in which policy and scope allow an action.
+pub(super) fn compartments(state: &State, subject: &Subject, action: Action, id: u64, repo: &Repo) -> Vec<Compartment> {
+    let Some(token) = state.tokens.get(&subject.token) else { return Vec::new() };
+    let (namespace, id) = (Some(repo.namespace), Some(id));
+    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo: id };
+    let mut allowed = state.policy.compartments(&question);
+    allowed.retain(|part| in_scope(token, action, Some(*part), namespace, id));
+    allowed
+}
+
+/// Writing needs reading: a grant to write shows the compartments that may be read and written.
+fn has_compartments(action: Action) -> bool {
+    matches!(action, Action::RepoRead | Action::RepoWrite | Action::KeyRecover)
+}
+
+impl Core {
+    pub(super) async fn answer_authorize(
+        &self,
+        call: Call,
+        credential: Option<Credential>,
+        action: Action,
+        target: Target,
+    ) -> Result<Reply, Refusal> {
+        let allowed = self
+            .recorded(|state, record| {
+                about(record, &call, action.word());
+                let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
+                match (&target, &subject.ticket) {
+                    (Target::System, None) => self.judge_system(state, subject, action, record),
+                    (Target::Repo { kind, name, revision, path }, None) => {
+                        record.revision = revision.as_deref().map(|text| cut(text, 256));
+                        record.path = path.as_deref().map(|text| cut(text, 1024));
+                        self.judge_repo(state, subject, action, *kind, name, record)
+                    }
+                    (Target::Ticket, Some((repo, purpose))) if fits(purpose, action) => {
+                        let found = state.repos.get(repo).filter(|repo| repo.deleted_ms.is_none());
+                        let found = found.map(|found| (*repo, found));
+                        record.kind = found.map(|(_, repo)| repo.kind.to_string());
+                        record.repo = found.map(|(_, repo)| repo.name.to_string());
+                        judge_found(state, subject, action, found, record)
+                    }
+                    _ => {
+                        record.reason = "a ticket for another purpose".to_owned();
+                        Err(Refusal::Credential)
+                    }
+                }
+            })
+            .await?;
+        let revision = match target {
+            Target::Repo { revision, .. } => revision,
+            _ => None,
+        };
+        Ok(Reply::Granted(Box::new(self.grant(allowed, action, call, revision)?)))
+    }
+
+    fn judge_system(
+        &self,
+        state: &State,
+        subject: Subject,
+        action: Action,
+        record: &mut Record,
+    ) -> Result<Allowed, Refusal> {
+        // Listing asks again for each repository that it would show.
+        let anyone = action == Action::RepoList;
+        if !anyone && !may(state, &subject, action, None, None) {
+            return Err(Refusal::Forbidden(format!("this needs the right to {action}")));
+        }
+        Ok(Allowed { subject, repo: None, compartments: Vec::new(), generation: record.generation })
+    }
+
+    pub(super) fn judge_repo(
+        &self,
+        state: &State,
+        subject: Subject,
+        action: Action,
+        kind: RepoKind,
+        name: &RepoName,
+        record: &mut Record,
+    ) -> Result<Allowed, Refusal> {
+        record.kind = Some(kind.to_string());
+        record.repo = Some(name.to_string());
+        judge_found(state, subject, action, state.repo(kind, name), record)
+    }
+
+    /// Makes the grant of a decision that is recorded.
+    pub(super) fn grant(
+        &self,
+        allowed: Allowed,
+        action: Action,
+        call: Call,
+        revision: Option<String>,
+    ) -> Result<GrantParts, Refusal> {
+        let state = self.state.read();
+        let Allowed { subject, repo, compartments, generation } = allowed;
+        let purpose = subject.ticket.as_ref().map(|(_, purpose)| purpose.clone());
+        let parts = match repo.and_then(|id| state.repos.get(&id)) {
+            Some(found) => Some(self.repo_parts(found, &compartments, action, purpose.clone())?),
+            None => None,
+        };
+        let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
+        let writes = token.body.actions.is_empty() || token.body.actions.contains(&Action::RepoWrite);
+        let held = state.assignments.iter().filter(|held| held.principal == subject.principal);
+        let namespaces = held.filter_map(|held| match held.place {
+            Place::Namespace(id) => Some((state.namespaces.get(&id)?.clone(), held.role.to_string())),
+            _ => None,
+        });
+        let mut answer = GrantParts {
+            id: strongroom_protocol::GrantId(0),
+            principal: state.principals.get(&subject.principal.0).map(|p| p.name.clone()).unwrap_or_default(),
+            namespaces: namespaces.collect(),
+            token: (token.body.name.clone(), writes),
+            token_created_ms: token.created_ms,
+            repo: parts,
+        };
+        let live = Live {
+            principal: subject.principal,
+            token: subject.token,
+            action,
+            repo,
+            compartments,
+            generation,
+            purpose,
+            call,
+            revision,
+        };
+        let too_many = || Refusal::Unavailable("too many requests are in flight".to_owned());
+        answer.id = self.grants.lock().add(live).ok_or_else(too_many)?;
+        Ok(answer)
+    }
+
+    pub(super) fn repo_parts(
+        &self,
+        repo: &Repo,
+        compartments: &[Compartment],
+        action: Action,
+        purpose: Option<Purpose>,
+    ) -> Result<RepoParts, Refusal> {
+        let keys = repo.keys(&self.root).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let part = |compartment: &Compartment| PartKeys {
+            compartment: *compartment,
+            keys: keys.meta(Part::Compartment(*compartment)),
+            recipient: keys.identity(Part::Compartment(*compartment)).to_recipient().to_string(),
+        };
+        let inbox = || (keys.meta(Part::Inbox), keys.identity(Part::Inbox).to_recipient().to_string());
+        Ok(RepoParts {
+            id: repo.catalog_id,
+            kind: repo.kind,
+            name: repo.name.clone(),
+            created_ms: repo.created_ms,
+            shared: keys.meta(Part::Shared),
+            compartments: compartments.iter().map(part).collect(),
+            inbox: (action == Action::RepoWrite).then(inbox),
+            purpose,
+        })
+    }
+}
+
+/// What a ticket is for is one action.
+fn fits(purpose: &Purpose, action: Action) -> bool {
+    match purpose {
+        Purpose::LfsUpload { .. } | Purpose::Xet => action == Action::RepoWrite,
+        Purpose::LfsDownload { .. } => action == Action::RepoRead,
+    }
+}
+
+/// The same work and the same refusal whether the repository is not there, is locked, or may not be seen.
+fn judge_found(
+    state: &State,
+    subject: Subject,
+    action: Action,
+    found: Option<(u64, &Repo)>,
+    record: &mut Record,
+) -> Result<Allowed, Refusal> {
+    record.repo_id = found.map(|(id, _)| id);
+    let namespace = found.map(|(_, repo)| repo.namespace);
+    let id = found.map(|(id, _)| id);
+    let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
+    let question = Question { principal: subject.principal, action: Action::RepoRead, compartment: None, namespace, repo: id };
+    let of = |action: Action| {
+        let mut parts = state.policy.compartments(&Question { action, ..question });
+        parts.retain(|part| in_scope(token, action, Some(*part), namespace, id));
+        parts
+    };
+    let readable = of(Action::RepoRead);
+    let stopped = id.is_some_and(|id| state.stops.contains_key(&Stop::Repo(id)));
+    let visible = found.is_some() && !stopped;
+    if stopped {
+        record.reason = "repository locked".to_owned();
+    }
+    let mut allowed = match action {
+        Action::RepoRead => readable.clone(),
+        Action::KeyRecover => of(action),
+        Action::RepoWrite => {
+            let mut parts = of(action);
+            parts.retain(|part| readable.contains(part));
+            parts
+        }
+        _ if may(state, &subject, action, namespace, id) => readable.clone(),
+        _ => Vec::new(),
+    };
+    if !visible || readable.is_empty() && action != Action::KeyRecover {
+        return Err(Refusal::NotFound);
+    }
+    let bare = !has_compartments(action) && may(state, &subject, action, namespace, id);
+    if allowed.is_empty() && !bare {
+        return if action == Action::KeyRecover { Err(Refusal::NotFound) } else {
+            Err(Refusal::Forbidden(format!("this needs the right to {action} here")))
+        };
+    }
+    allowed.sort();
+    record.compartments = allowed.iter().map(ToString::to_string).collect();
+    Ok(Allowed { subject, repo: id, compartments: allowed, generation: record.generation })
+}

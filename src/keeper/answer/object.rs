@@ -1,0 +1,155 @@
+//! `Open`, `Recover`, `Rewrap`: what opens under a grant that lives.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use strongroom_domain::{Action, Compartment};
+use strongroom_envelope::{Header, Identity, Recipient};
+use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
+
+use super::{about, cut};
+use crate::credential::dead;
+use crate::grants::Live;
+use crate::keys::{Part, RepoKeys};
+use crate::log::Record;
+use crate::policy::Question;
+use crate::server::{Core, now_ms};
+use crate::state::{State, Stop};
+
+/// Envelopes of one `Rewrap`, at most: as many as a commit has files.
+const REWRAP_MAX: usize = 20_000;
+
+impl Core {
+    /// The grant, where it still holds: not released, its token and repository not stopped, and allowed by the policy of
+    /// now in each of its compartments.
+    pub(super) fn live(&self, state: &State, id: GrantId) -> Result<Live, Refusal> {
+        let mut grants = self.grants.lock();
+        let live = grants.get_mut(id).ok_or(Refusal::Over)?;
+        let token = state.tokens.get(&live.token).ok_or(Refusal::Over)?;
+        if dead(state, live.token, token, now_ms()).is_some() {
+            return Err(Refusal::Over);
+        }
+        let repo = live.repo.and_then(|id| state.repos.get(&id));
+        if let Some(id) = live.repo
+            && (state.stops.contains_key(&Stop::Repo(id)) || repo.is_none_or(|repo| repo.deleted_ms.is_some()))
+        {
+            return Err(Refusal::Over);
+        }
+        if live.generation != state.generation {
+            let namespace = repo.map(|repo| repo.namespace);
+            let holds = |part: &Compartment| {
+                let (principal, action) = (live.principal, live.action);
+                let bare = Question { principal, action, compartment: None, namespace, repo: live.repo };
+                state.policy.allows(&bare) || state.policy.allows(&Question { compartment: Some(*part), ..bare })
+            };
+            if !live.compartments.iter().all(holds) {
+                return Err(Refusal::Over);
+            }
+            live.generation = state.generation;
+        }
+        Ok(live.clone())
+    }
+
+    fn keys_of(&self, state: &State, live: &Live) -> Result<RepoKeys, Refusal> {
+        let repo = live.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::Over)?;
+        repo.keys(&self.root).map_err(|error| Refusal::Unavailable(error.to_string()))
+    }
+
+    pub(super) async fn answer_open(
+        &self,
+        grant: GrantId,
+        object: ObjectRef,
+        range: Range<u64>,
+    ) -> Result<Reply, Refusal> {
+        // A judge that is called again charges no second time.
+        let charged = AtomicBool::new(false);
+        let key = self
+            .recorded(|state, record| {
+                let live = self.live(state, grant)?;
+                describe(state, &live, record, "object.open");
+                record.path = object.path.as_deref().map(|path| cut(path, 1024));
+                record.revision = object.commit.map(|commit| commit.to_string()).or(record.revision.take());
+                record.range = Some((range.start, range.end));
+                record.compartments = vec![object.compartment.map_or("inbox", Compartment::word).to_owned()];
+                if range.end > object.size || range.start > range.end {
+                    return Err(Refusal::Invalid("a range outside of the object".to_owned()));
+                }
+                let part = match object.compartment {
+                    Some(part) if live.compartments.contains(&part) => Part::Compartment(part),
+                    None if live.action == Action::RepoWrite => Part::Inbox,
+                    _ => return Err(Refusal::NotFound),
+                };
+                let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
+                let key = header.open(&self.keys_of(state, &live)?.identity(part));
+                let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
+                // Putting together what one sent oneself is no reading.
+                if part != Part::Inbox && !charged.swap(true, Ordering::Relaxed) {
+                    let limits = (self.settings.budget_bytes, self.settings.budget_repos);
+                    let bytes = range.end - range.start;
+                    self.usage.lock().charge(live.principal.0, live.repo, bytes, limits, now_ms())?;
+                }
+                Ok(Secret::new(*key.expose()))
+            })
+            .await?;
+        Ok(Reply::Key(key))
+    }
+
+    pub(super) async fn answer_recover(&self, grant: GrantId, object: ObjectRef) -> Result<Reply, Refusal> {
+        let recovered = self
+            .recorded(|state, record| {
+                let live = self.live(state, grant)?;
+                describe(state, &live, record, "key.recover");
+                record.path = object.path.as_deref().map(|path| cut(path, 1024));
+                record.revision = object.commit.map(|commit| commit.to_string());
+                let part = object.compartment.filter(|part| live.compartments.contains(part));
+                let part = part.filter(|_| live.action == Action::KeyRecover).ok_or(Refusal::NotFound)?;
+                record.compartments = vec![part.to_string()];
+                let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
+                let identity = self.keys_of(state, &live)?.identity(Part::Compartment(part));
+                // An identity made for this one object: what leaves opens nothing else.
+                let fresh = Identity::generate();
+                let header = Header::parse(&object.envelope).map_err(invalid)?;
+                let header = header.rewrap(&identity, &[fresh.to_recipient()]).map_err(invalid)?;
+                Ok((SecretText::new(fresh.to_secret_text().to_string()), header.as_bytes().to_vec()))
+            })
+            .await?;
+        Ok(Reply::Recovered(recovered.0, recovered.1))
+    }
+
+    pub(super) fn answer_rewrap(
+        &self,
+        grant: GrantId,
+        envelopes: Vec<Rewrapped>,
+    ) -> Result<Reply, Refusal> {
+        let state = self.state.read();
+        let live = self.live(&state, grant)?;
+        if live.action != Action::RepoWrite || envelopes.len() > REWRAP_MAX {
+            return Err(Refusal::NotFound);
+        }
+        let keys = self.keys_of(&state, &live)?;
+        drop(state);
+        let rewrap = |(header, from, part): &Rewrapped| {
+            if !live.compartments.contains(part) || from.is_some_and(|from| !live.compartments.contains(&from)) {
+                return Err(Refusal::NotFound);
+            }
+            let from = keys.identity(from.map_or(Part::Inbox, Part::Compartment));
+            let to: Recipient = keys.identity(Part::Compartment(*part)).to_recipient();
+            let header = Header::parse(header).and_then(|header| header.rewrap(&from, &[to]));
+            header.map(|header| header.as_bytes().to_vec()).map_err(|error| Refusal::Invalid(error.to_string()))
+        };
+        Ok(Reply::Envelopes(envelopes.iter().map(rewrap).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The record of something under a grant.
+pub(super) fn describe(state: &State, live: &Live, record: &mut Record, action: &str) {
+    about(record, &live.call, action);
+    record.principal_id = Some(live.principal.0);
+    record.principal = state.principals.get(&live.principal.0).map(|principal| principal.name.clone());
+    record.token = Some(live.token);
+    record.repo_id = live.repo;
+    let repo = live.repo.and_then(|id| state.repos.get(&id));
+    record.repo = repo.map(|repo| repo.name.to_string());
+    record.kind = repo.map(|repo| repo.kind.to_string());
+    record.revision = live.revision.as_deref().map(|text| cut(text, 256));
+}

@@ -1,0 +1,147 @@
+//! `CreateRepo`, `MoveRepo`, `DeleteRepo`: decision, change and record in one transaction.
+
+use strongroom_domain::{Action, RepoKind, RepoName, Role};
+use strongroom_protocol::{Call, Credential, Refusal, Reply};
+
+use super::about;
+use super::authorize::{Allowed, compartments, may};
+use crate::change::Change;
+use crate::credential::authenticate;
+use crate::keys::{random, wrap};
+use crate::server::{Core, now_ms};
+use crate::state::{Repo, State};
+
+/// What a client is told of a name that is taken; its own repositories it may know of.
+fn taken(state: &State, visible: bool, kind: RepoKind, name: &RepoName) -> Refusal {
+    let exists = state.repo(kind, name).is_some();
+    if exists && visible {
+        Refusal::Conflict("You already created this repo".to_owned())
+    } else {
+        Refusal::Conflict("this name was used before, and is never given to another".to_owned())
+    }
+}
+
+impl Core {
+    pub(super) async fn answer_create_repo(
+        &self,
+        call: Call,
+        credential: Option<Credential>,
+        kind: RepoKind,
+        namespace: Option<String>,
+        name: String,
+    ) -> Result<Reply, Refusal> {
+        let unavailable = |error: crate::keys::KeyError| Refusal::Unavailable(error.to_string());
+        let catalog_id: [u8; 16] = random().map_err(unavailable)?;
+        let secret = zeroize::Zeroizing::new(random::<32>().map_err(unavailable)?);
+        let wrapped = wrap(&secret, &[self.root.to_recipient()]).map_err(unavailable)?;
+        let (id, subject, generation) = self
+            .changed(|state, record| {
+                about(record, &call, "repo.create");
+                let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
+                if subject.ticket.is_some() {
+                    return Err(Refusal::Credential);
+                }
+                let own = state.principals.get(&subject.principal.0).map(|principal| principal.name.clone());
+                let namespace = namespace.clone().or(own).unwrap_or_default();
+                let name: RepoName =
+                    format!("{namespace}/{name}").parse().map_err(|error: strongroom_domain::NameError| {
+                        Refusal::Invalid(error.to_string())
+                    })?;
+                record.kind = Some(kind.to_string());
+                record.repo = Some(name.to_string());
+                let place = state.namespace_names.get(&namespace.to_ascii_lowercase()).copied();
+                if place.is_none() || !may(state, &subject, Action::RepoCreate, place, None) {
+                    // What a right does not reach is not told from what is not there.
+                    let found = state.repo(kind, &name);
+                    if found.is_some_and(|(id, repo)| !compartments(state, &subject, Action::RepoRead, id, repo).is_empty()) {
+                        return Err(taken(state, true, kind, &name));
+                    }
+                    return Err(Refusal::Forbidden(
+                        "You don't have the rights to create a repository under this namespace".to_owned(),
+                    ));
+                }
+                if state.repo_names.contains_key(&(kind, name.folded())) {
+                    return Err(taken(state, true, kind, &name));
+                }
+                // The namespace was found above.
+                let namespace = place.ok_or(Refusal::NotFound)?;
+                let id = State::next(&state.repos);
+                record.repo_id = Some(id);
+                let name = match state.namespaces.get(&namespace) {
+                    // Under the namespace's own spelling.
+                    Some(spelled) => format!("{spelled}/{}", name.name()).parse().unwrap_or(name),
+                    None => name,
+                };
+                let repo = Repo::new(catalog_id, kind, name, namespace, Some(wrapped.clone()), record.time_ms);
+                Ok(((id, subject, record.generation), vec![Change::Repo(id, repo)]))
+            })
+            .await?;
+        // Whoever may create in a namespace writes the first commit there, whatever else the roles say.
+        let all = strongroom_domain::Compartment::ALL.to_vec();
+        let allowed = Allowed { subject, repo: Some(id), compartments: all, generation };
+        Ok(Reply::Created(Box::new(self.grant(allowed, Action::RepoCreate, call, None)?)))
+    }
+
+    pub(super) async fn answer_move_repo(
+        &self,
+        call: Call,
+        credential: Option<Credential>,
+        kind: RepoKind,
+        from: RepoName,
+        to: RepoName,
+    ) -> Result<Reply, Refusal> {
+        self.changed(|state, record| {
+            about(record, &call, "repo.move");
+            let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
+            record.subject = Some(to.to_string());
+            let allowed = self.judge_repo(state, subject, Action::RepoManage, kind, &from, record)?;
+            let id = allowed.repo.ok_or(Refusal::NotFound)?;
+            let place = state.namespace_names.get(&to.namespace().to_ascii_lowercase()).copied();
+            let place = place.filter(|place| may(state, &allowed.subject, Action::RepoCreate, Some(*place), None));
+            let place = place.ok_or_else(|| {
+                Refusal::Forbidden("You don't have the rights to create a repository under this namespace".to_owned())
+            })?;
+            match state.repo_names.get(&(kind, to.folded())) {
+                Some(holder) if *holder != id => {
+                    Err(Refusal::Conflict(format!("A {kind} repository called {to} already exists")))
+                }
+                _ => Ok((Reply::Done, vec![Change::Rename(id, to.clone(), place)])),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn answer_delete_repo(
+        &self,
+        call: Call,
+        credential: Option<Credential>,
+        kind: RepoKind,
+        name: RepoName,
+    ) -> Result<Reply, Refusal> {
+        // The grant, which names what the catalogue may drop, is made while the secret is still there.
+        let parts = self
+            .changed(|state, record| {
+                about(record, &call, "repo.delete");
+                let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
+                let allowed = self.judge_repo(state, subject, Action::RepoDelete, kind, &name, record)?;
+                let id = allowed.repo.ok_or(Refusal::NotFound)?;
+                let repo = state.repos.get(&id).ok_or(Refusal::NotFound)?;
+                let parts = self.repo_parts(repo, &[], Action::RepoDelete, None)?;
+                Ok((parts, vec![Change::DeleteRepo(id, record.time_ms)]))
+            })
+            .await?;
+        Ok(Reply::Granted(Box::new(strongroom_protocol::GrantParts {
+            id: strongroom_protocol::GrantId(0),
+            principal: String::new(),
+            namespaces: Vec::new(),
+            token: (String::new(), false),
+            token_created_ms: 0,
+            repo: Some(parts),
+        })))
+    }
+}
+
+/// The roles that a first principal of a namespace may hold there.
+pub(super) fn founds_namespace(role: Role) -> bool {
+    matches!(role, Role::Owner | Role::Maintainer | Role::Writer | Role::Reader | Role::Partner)
+}

@@ -1,0 +1,87 @@
+//! `Delivered`, `Wrote`, `Reject`, `Ticket`, `Renew`: what happens around a grant.
+
+use std::ops::Range;
+
+use strongroom_domain::{Action, Compartment};
+use strongroom_protocol::{Call, GrantId, Purpose, Refusal, Reply};
+
+use super::object::describe;
+use super::{about, cut};
+use crate::server::{Core, now_ms};
+use crate::ticket::{LIFE_S, Ticket};
+
+impl Core {
+    pub(super) async fn answer_delivered(
+        &self,
+        grant: GrantId,
+        path: Option<String>,
+        range: Range<u64>,
+        bytes: u64,
+        complete: bool,
+    ) -> Result<Reply, Refusal> {
+        self.recorded(|state, record| {
+            // What was sent is recorded even where the grant ended meanwhile: that is when it matters.
+            let live = self.grants.lock().get(grant).cloned().ok_or(Refusal::Over)?;
+            describe(state, &live, record, "object.deliver");
+            record.path = path.as_deref().map(|path| cut(path, 1024));
+            record.range = Some((range.start, range.end));
+            record.bytes = Some(bytes);
+            record.outcome = if complete { "done" } else { "cut" }.to_owned();
+            Ok(Reply::Done)
+        })
+        .await
+    }
+
+    pub(super) async fn answer_wrote(
+        &self,
+        grant: GrantId,
+        what: String,
+        subject: String,
+        digest: Option<String>,
+        compartments: Vec<Compartment>,
+    ) -> Result<Reply, Refusal> {
+        self.recorded(|state, record| {
+            let live = self.live(state, grant)?;
+            describe(state, &live, record, &cut(&what, 64));
+            record.subject = Some(cut(&subject, 1024));
+            record.digest = digest.as_deref().map(|digest| cut(digest, 128));
+            record.compartments = compartments.iter().map(ToString::to_string).collect();
+            let writes = matches!(live.action, Action::RepoWrite | Action::RepoManage | Action::RepoCreate);
+            if !writes || live.action == Action::RepoWrite && !compartments.iter().all(|part| live.compartments.contains(part)) {
+                return Err(Refusal::NotFound);
+            }
+            Ok(Reply::Done)
+        })
+        .await
+    }
+
+    pub(super) async fn answer_reject(&self, call: Call, reason: String, status: u16) -> Result<Reply, Refusal> {
+        self.recorded(|_, record| {
+            about(record, &call, "request");
+            record.outcome = "malformed".to_owned();
+            record.reason = format!("{status} {}", cut(&reason, 256));
+            Ok(Reply::Done)
+        })
+        .await
+    }
+
+    pub(super) fn answer_ticket(&self, grant: GrantId, purpose: Purpose) -> Result<Reply, Refusal> {
+        let live = self.live(&self.state.read(), grant)?;
+        let needed = match purpose {
+            Purpose::LfsUpload { .. } | Purpose::Xet => Action::RepoWrite,
+            Purpose::LfsDownload { .. } => Action::RepoRead,
+        };
+        // A ticket makes no tickets.
+        if live.action != needed || live.purpose.is_some() {
+            return Err(Refusal::NotFound);
+        }
+        let end = now_ms() / 1000 + LIFE_S;
+        let ticket = Ticket { token: live.token, repo: live.repo.ok_or(Refusal::NotFound)?, purpose, end };
+        Ok(Reply::Ticket(ticket.sign(&self.keys.ticket), end))
+    }
+
+    pub(super) fn answer_renew(&self, grants: &[GrantId]) -> Result<Reply, Refusal> {
+        let state = self.state.read();
+        Ok(Reply::Dead(grants.iter().copied().filter(|grant| self.live(&state, *grant).is_err()).collect()))
+    }
+}

@@ -1,0 +1,302 @@
+//! Changes of what the keeper knows: each is written in the same transaction as its record, and only then applied in
+//! memory. If we die between the two, the next start loads what was written.
+
+use sqlx::AnyConnection;
+use strongroom_domain::{RepoKind, RepoName};
+use strongroom_envelope::seal_meta;
+
+use crate::keys::OwnKeys;
+use crate::policy::{Assignment, Line, PolicyError};
+use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns};
+
+/// One change.
+pub enum Change {
+    /// A namespace.
+    Namespace(u64, String),
+    /// A principal.
+    Principal(u64, Principal),
+    /// A principal's end, with its tokens and roles.
+    RemovePrincipal(u64, i64),
+    /// A token.
+    Token(u64, Token),
+    /// A token's end.
+    RevokeToken(u64, i64),
+    /// A role given.
+    Assign(Assignment),
+    /// A role taken.
+    Unassign(Assignment),
+    /// An allowance or a denial.
+    Line(Line),
+    /// Its end.
+    Unline(Line),
+    /// A repository, under its first name.
+    Repo(u64, Repo),
+    /// Another name for a repository; the old one stays its own.
+    Rename(u64, RepoName, u64),
+    /// A repository's end: its secret is gone, its names stay taken.
+    DeleteRepo(u64, i64),
+    /// A lock.
+    Stop(Stop, String, i64),
+    /// Its end.
+    Unstop(Stop),
+}
+
+/// Why a change is not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The database; a unique violation among others.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// No randomness to seal with.
+    #[error("the system gives no random bytes")]
+    Seal,
+}
+
+impl Change {
+    /// Whether decisions made before it are thrown away: it takes or gives a right, or ends what one was about.
+    pub fn is_of_policy(&self) -> bool {
+        !matches!(self, Self::Namespace(..) | Self::Principal(..) | Self::Token(..) | Self::Repo(..))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the transaction is then given up.
+    pub async fn write(&self, tx: &mut AnyConnection, keys: &OwnKeys) -> Result<(), ChangeError> {
+        let seal = |place: &[&[u8]], plain: &[u8]| seal_meta(&keys.seal, place, plain).map_err(|_| ChangeError::Seal);
+        let query = match self {
+            Self::Namespace(id, name) => {
+                sqlx::query("INSERT INTO namespace (id, name_index, name_sealed) VALUES ($1, $2, $3)")
+                    .bind(*id as i64)
+                    .bind(name_index(keys, "namespace", &name.to_ascii_lowercase()))
+                    .bind(seal(&[b"namespace", &id.to_be_bytes()], name.as_bytes())?)
+            }
+            Self::Principal(id, principal) => {
+                sqlx::query("INSERT INTO principal (id, name_index, name_sealed, created_ms) VALUES ($1, $2, $3, $4)")
+                    .bind(*id as i64)
+                    .bind(name_index(keys, "principal", &principal.name.to_ascii_lowercase()))
+                    .bind(seal(&[b"principal", &id.to_be_bytes()], principal.name.as_bytes())?)
+                    .bind(principal.created_ms)
+            }
+            Self::RemovePrincipal(id, at) => {
+                let id = *id as i64;
+                sqlx::query("UPDATE token SET revoked_ms = $1 WHERE principal = $2 AND revoked_ms IS NULL")
+                    .bind(*at)
+                    .bind(id)
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query("DELETE FROM assignment WHERE principal = $1").bind(id).execute(&mut *tx).await?;
+                sqlx::query("DELETE FROM line WHERE principal = $1").bind(id).execute(&mut *tx).await?;
+                sqlx::query("UPDATE principal SET removed_ms = $1 WHERE id = $2").bind(*at).bind(id)
+            }
+            Self::Token(id, token) => {
+                // Postcard into a growing vector fails for no value of these types.
+                let body = postcard::to_stdvec(&token.body).expect("plain values");
+                sqlx::query(
+                    "INSERT INTO token (id, hash, principal, body_sealed, created_ms, expires_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(*id as i64)
+                .bind(token.hash.to_vec())
+                .bind(token.principal.0 as i64)
+                .bind(seal(&[b"token", &id.to_be_bytes()], &body)?)
+                .bind(token.created_ms)
+                .bind(token.expires_ms)
+            }
+            Self::RevokeToken(id, at) => {
+                sqlx::query("UPDATE token SET revoked_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
+            }
+            Self::Assign(assignment) => {
+                let (place, place_id) = place_columns(assignment.place);
+                sqlx::query("INSERT INTO assignment (principal, role, place, place_id) VALUES ($1, $2, $3, $4)")
+                    .bind(assignment.principal.0 as i64)
+                    .bind(assignment.role.word())
+                    .bind(place)
+                    .bind(place_id)
+            }
+            Self::Unassign(assignment) => {
+                let (place, place_id) = place_columns(assignment.place);
+                sqlx::query(
+                    "DELETE FROM assignment WHERE principal = $1 AND role = $2 AND place = $3 AND place_id = $4",
+                )
+                .bind(assignment.principal.0 as i64)
+                .bind(assignment.role.word())
+                .bind(place)
+                .bind(place_id)
+            }
+            Self::Line(line) => {
+                let (place, place_id) = place_columns(line.place);
+                sqlx::query(
+                    "INSERT INTO line (principal, action, compartment, place, place_id, effect) \
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(line.principal.0 as i64)
+                .bind(line.action.word())
+                .bind(line.compartment.map_or("-", |part| part.word()))
+                .bind(place)
+                .bind(place_id)
+                .bind(if line.allow { "allow" } else { "deny" })
+            }
+            Self::Unline(line) => {
+                let (place, place_id) = place_columns(line.place);
+                sqlx::query(
+                    "DELETE FROM line WHERE principal = $1 AND action = $2 AND compartment = $3 AND place = $4 \
+                     AND place_id = $5",
+                )
+                .bind(line.principal.0 as i64)
+                .bind(line.action.word())
+                .bind(line.compartment.map_or("-", |part| part.word()))
+                .bind(place)
+                .bind(place_id)
+            }
+            Self::Repo(id, repo) => {
+                sqlx::query(
+                    "INSERT INTO repo (id, catalog_id, kind, namespace, name_sealed, secret, created_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(*id as i64)
+                .bind(repo.catalog_id.to_vec())
+                .bind(repo.kind.word())
+                .bind(repo.namespace as i64)
+                .bind(seal(&[b"repo", &id.to_be_bytes()], repo.name.as_str().as_bytes())?)
+                .bind(repo.wrapped.clone())
+                .bind(repo.created_ms)
+                .execute(&mut *tx)
+                .await?;
+                return take_name(tx, keys, repo.kind, &repo.name, *id).await;
+            }
+            Self::Rename(id, name, namespace) => {
+                let kind: String = sqlx::query_scalar("SELECT kind FROM repo WHERE id = $1")
+                    .bind(*id as i64)
+                    .fetch_one(&mut *tx)
+                    .await?;
+                let kind = kind.parse().map_err(|_| ChangeError::Seal)?;
+                take_name(&mut *tx, keys, kind, name, *id).await?;
+                sqlx::query("UPDATE repo SET name_sealed = $1, namespace = $2 WHERE id = $3")
+                    .bind(seal(&[b"repo", &id.to_be_bytes()], name.as_str().as_bytes())?)
+                    .bind(*namespace as i64)
+                    .bind(*id as i64)
+            }
+            Self::DeleteRepo(id, at) => {
+                sqlx::query("UPDATE repo SET secret = NULL, deleted_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
+            }
+            Self::Stop(stop, reason, at) => {
+                let (subject, id) = stop.columns();
+                sqlx::query("INSERT INTO stop (subject, id, reason_sealed, since_ms) VALUES ($1, $2, $3, $4)")
+                    .bind(subject)
+                    .bind(id as i64)
+                    .bind(seal(&[b"stop", subject.as_bytes(), &id.to_be_bytes()], reason.as_bytes())?)
+                    .bind(*at)
+            }
+            Self::Unstop(stop) => {
+                let (subject, id) = stop.columns();
+                sqlx::query("DELETE FROM stop WHERE subject = $1 AND id = $2").bind(subject).bind(id as i64)
+            }
+        };
+        query.execute(tx).await?;
+        Ok(())
+    }
+
+    /// Applies it in memory, after it is durable.
+    pub fn apply(self, state: &mut State) {
+        match self {
+            Self::Namespace(id, name) => {
+                state.namespace_names.insert(name.to_ascii_lowercase(), id);
+                state.namespaces.insert(id, name);
+            }
+            Self::Principal(id, principal) => {
+                state.principal_names.insert(principal.name.to_ascii_lowercase(), id);
+                state.principals.insert(id, principal);
+            }
+            Self::RemovePrincipal(id, at) => {
+                state.assignments.retain(|held| held.principal.0 != id);
+                state.lines.retain(|line| line.principal.0 != id);
+                let ended = state.tokens.values_mut().filter(|token| token.principal.0 == id);
+                ended.for_each(|token| token.revoked_ms = token.revoked_ms.or(Some(at)));
+                if let Some(principal) = state.principals.get_mut(&id) {
+                    principal.removed_ms = Some(at);
+                }
+            }
+            Self::Token(id, token) => {
+                state.token_hashes.insert(token.hash, id);
+                state.tokens.insert(id, token);
+            }
+            Self::RevokeToken(id, at) => {
+                if let Some(token) = state.tokens.get_mut(&id) {
+                    token.revoked_ms = Some(at);
+                }
+            }
+            Self::Assign(assignment) => {
+                state.assignments.insert(assignment);
+            }
+            Self::Unassign(assignment) => {
+                state.assignments.remove(&assignment);
+            }
+            Self::Line(line) => state.lines.push(line),
+            Self::Unline(line) => state.lines.retain(|held| Line { allow: line.allow, ..*held } != line),
+            Self::Repo(id, repo) => {
+                state.repo_names.insert((repo.kind, repo.name.folded()), id);
+                state.repos.insert(id, repo);
+            }
+            Self::Rename(id, name, namespace) => {
+                if let Some(repo) = state.repos.get_mut(&id) {
+                    state.repo_names.insert((repo.kind, name.folded()), id);
+                    (repo.name, repo.namespace) = (name, namespace);
+                }
+            }
+            Self::DeleteRepo(id, at) => {
+                if let Some(repo) = state.repos.get_mut(&id) {
+                    repo.shred(at);
+                }
+            }
+            Self::Stop(stop, reason, at) => {
+                state.stops.insert(stop, (reason, at));
+            }
+            Self::Unstop(stop) => {
+                state.stops.remove(&stop);
+            }
+        }
+    }
+}
+
+/// Applies changes, and counts and rebuilds the policy where they are of it.
+///
+/// # Errors
+/// [`PolicyError`]: the keeper then must stop, for its memory is not what is durable.
+pub fn apply_all(changes: Vec<Change>, generation: u64, state: &mut State) -> Result<(), PolicyError> {
+    let rebuild = changes.iter().any(Change::is_of_policy);
+    changes.into_iter().for_each(|change| change.apply(state));
+    state.generation = generation;
+    if rebuild { state.rebuild() } else { Ok(()) }
+}
+
+/// A name that is taken already fails: by a living repository, a former name or a deleted one. A repository gets back a
+/// name it had.
+async fn take_name(
+    tx: &mut AnyConnection,
+    keys: &OwnKeys,
+    kind: RepoKind,
+    name: &RepoName,
+    id: u64,
+) -> Result<(), ChangeError> {
+    let folded = name.folded();
+    let index = name_index(keys, &format!("repo_name/{kind}"), &folded);
+    let place: [&[u8]; 3] = [b"repo_name", kind.word().as_bytes(), &index];
+    let sealed = seal_meta(&keys.seal, &place, folded.as_bytes()).map_err(|_| ChangeError::Seal)?;
+    let held: Option<i64> = sqlx::query_scalar("SELECT repo FROM repo_name WHERE kind = $1 AND name_index = $2")
+        .bind(kind.word())
+        .bind(index.clone())
+        .fetch_optional(&mut *tx)
+        .await?;
+    if held == Some(id as i64) {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO repo_name (kind, name_index, name_sealed, repo) VALUES ($1, $2, $3, $4)")
+        .bind(kind.word())
+        .bind(index)
+        .bind(sealed)
+        .bind(id as i64)
+        .execute(tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The key tree below the root identity: the keeper's own secret, a secret for each repository, keys for each of its
+//! compartments.
+
+use std::sync::Arc;
+
+use strongroom_domain::Compartment;
+use strongroom_envelope::{FileKey, Header, HeaderError, Identity, Opener, Recipient, Sealer, derive};
+use strongroom_protocol::{MetaKeys, Secret};
+use zeroize::Zeroizing;
+
+/// Why a key can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The header does not open.
+    #[error("a wrapped secret does not open with this root key: {0}")]
+    Header(#[from] HeaderError),
+    /// The payload does not open, or has another length.
+    #[error("a wrapped secret is damaged")]
+    Damaged,
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Randomness,
+}
+
+/// 32 fresh bytes.
+///
+/// # Errors
+/// [`KeyError::Randomness`].
+pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| KeyError::Randomness)?;
+    Ok(bytes)
+}
+
+/// A secret as a whole age file for these recipients.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn wrap(secret: &[u8; 32], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
+    let key = FileKey::generate().map_err(|_| KeyError::Randomness)?;
+    let mut file = Header::seal(&key, recipients)?.as_bytes().to_vec();
+    let mut sealer = Sealer::new(&key, &mut file).map_err(|_| KeyError::Randomness)?;
+    sealer.push(secret, &mut file).map_err(|_| KeyError::Damaged)?;
+    sealer.finish(&mut file).map_err(|_| KeyError::Damaged)?;
+    Ok(file)
+}
+
+/// The secret in an age file.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn unwrap(file: &[u8], root: &Identity) -> Result<Secret<32>, KeyError> {
+    let (header, payload) = Header::split_from(file)?;
+    let key = header.open(root)?;
+    let (nonce, sealed) = payload.split_first_chunk().ok_or(KeyError::Damaged)?;
+    let mut plain = Zeroizing::new(Vec::with_capacity(64));
+    let mut opener = Opener::new(&key, nonce);
+    opener.push(sealed, &mut plain).map_err(|_| KeyError::Damaged)?;
+    opener.finish(&mut plain).map_err(|_| KeyError::Damaged)?;
+    plain.as_slice().try_into().map(Secret::new).map_err(|_| KeyError::Damaged)
+}
+
+/// Keys of the keeper itself, from its own secret.
+pub struct OwnKeys {
+    /// Seals names and records.
+    pub seal: Zeroizing<[u8; 32]>,
+    /// Blind indexes.
+    pub index: Zeroizing<[u8; 32]>,
+    /// MACs of tickets.
+    pub ticket: Zeroizing<[u8; 32]>,
+    /// Seed of the log's Ed25519 key.
+    pub log_seed: Zeroizing<[u8; 32]>,
+}
+
+impl OwnKeys {
+    /// Derives them all.
+    pub fn new(secret: &Secret<32>) -> Self {
+        let part = |name: &str| derive(secret.expose(), &[b"strongroom/keeper/v1", name.as_bytes()]);
+        Self { seal: part("seal"), index: part("index"), ticket: part("ticket"), log_seed: part("log") }
+    }
+}
+
+/// A part of a repository that has keys of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A compartment.
+    Compartment(Compartment),
+    /// Where uploads land.
+    Inbox,
+    /// Branch names and commit messages.
+    Shared,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Compartment(compartment) => compartment.word(),
+            Self::Inbox => "inbox",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// A repository's secret, and what is derived from it.
+#[derive(Clone)]
+pub struct RepoKeys(Arc<Secret<32>>);
+
+impl RepoKeys {
+    /// Takes the secret.
+    pub fn new(secret: Secret<32>) -> Self {
+        Self(Arc::new(secret))
+    }
+
+    fn derive(&self, part: Part, purpose: &str) -> Zeroizing<[u8; 32]> {
+        derive(self.0.expose(), &[b"strongroom/repo/v1", part.word().as_bytes(), purpose.as_bytes()])
+    }
+
+    /// Seals and indexes metadata.
+    pub fn meta(&self, part: Part) -> MetaKeys {
+        let key = |purpose| Secret::new(*self.derive(part, purpose));
+        MetaKeys { seal: key("metadata"), index: key("index") }
+    }
+
+    /// Opens content.
+    pub fn identity(&self, part: Part) -> Identity {
+        // Any 32 bytes are an X25519 secret.
+        Identity::from_secret_bytes(&self.derive(part, "content")).expect("32 bytes are an identity")
+    }
+}

@@ -1,0 +1,89 @@
+//! A record as it is stored, and the leaf of the tree over it.
+
+use serde::{Deserialize, Serialize};
+use strongroom_audit::Hash;
+use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
+
+use super::record::Record;
+use crate::keys::{KeyError, OwnKeys};
+
+/// Bytes of a blind index: enough that two values do not meet, too few to matter to anyone without the key.
+pub const INDEX_BYTES: usize = 16;
+
+/// A row of the log: sealed body, blind indexes, and what an analyst may filter by in the clear. The leaf hash is over
+/// exactly this, in postcard's form, so that anyone can verify the tree without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLeaf {
+    /// Its place in the log, from 0.
+    pub seq: u64,
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// See [`Record::action`].
+    pub action: String,
+    /// See [`Record::outcome`].
+    pub outcome: String,
+    /// See [`Record::generation`].
+    pub generation: u64,
+    /// Of the principal's number.
+    pub principal_index: Vec<u8>,
+    /// Of the repository's number.
+    pub repo_index: Vec<u8>,
+    /// Of the token's number.
+    pub token_index: Vec<u8>,
+    /// Of the client's address.
+    pub address_index: Vec<u8>,
+    /// The record.
+    pub body_sealed: Vec<u8>,
+}
+
+/// The name by which the crate's users know it.
+pub type Leaf = StoredLeaf;
+
+/// The blind index of a value in a column.
+pub fn index(keys: &OwnKeys, column: &str, value: &str) -> Vec<u8> {
+    keyed_hash(&keys.index, &[b"audit", column.as_bytes(), value.as_bytes()])[..INDEX_BYTES].to_vec()
+}
+
+/// The index of a number, or of its absence.
+pub fn number_index(keys: &OwnKeys, column: &str, value: Option<u64>) -> Vec<u8> {
+    index(keys, column, &value.map_or_else(String::new, |value| value.to_string()))
+}
+
+impl StoredLeaf {
+    /// Seals a record at its place.
+    ///
+    /// # Errors
+    /// [`KeyError::Randomness`].
+    pub fn seal(keys: &OwnKeys, seq: u64, record: &Record) -> Result<Self, KeyError> {
+        // Strings and numbers always have a JSON form.
+        let body = serde_json::to_vec(record).expect("plain values");
+        let place: [&[u8]; 2] = [b"audit", &seq.to_be_bytes()];
+        Ok(Self {
+            seq,
+            time_ms: record.time_ms,
+            action: record.action.clone(),
+            outcome: record.outcome.clone(),
+            generation: record.generation,
+            principal_index: number_index(keys, "principal", record.principal_id),
+            repo_index: number_index(keys, "repo", record.repo_id),
+            token_index: number_index(keys, "token", record.token),
+            address_index: index(keys, "address", &record.address),
+            body_sealed: seal_meta(&keys.seal, &place, &body).map_err(|_| KeyError::Randomness)?,
+        })
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`SealedError`].
+    pub fn open(&self, keys: &OwnKeys) -> Result<Record, SealedError> {
+        let body = open_meta(&keys.seal, &[b"audit", &self.seq.to_be_bytes()], &self.body_sealed)?;
+        serde_json::from_slice(&body).map_err(|_| SealedError)
+    }
+
+    /// The tree's leaf hash.
+    pub fn hash(&self) -> Hash {
+        // Postcard into a growing vector fails for no value of these types.
+        Hash::leaf(&postcard::to_stdvec(self).expect("plain values"))
+    }
+}

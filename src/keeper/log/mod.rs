@@ -1,0 +1,16 @@
+//! The audit log: records, written in groups, each group one durable transaction; the Merkle tree over them; search.
+//!
+//! An answer waits for its group. The group's transaction reads the policy generation: a decision made under an older one
+//! is not recorded and not released, but made again.
+
+mod leaf;
+mod record;
+mod search;
+mod tiles;
+mod writer;
+
+pub use leaf::{Leaf, StoredLeaf};
+pub use record::Record;
+pub use search::{Filter, SearchError, leaves, search};
+pub use tiles::{Tiles, TilesError, read_hash};
+pub use writer::{Charge, Log, LogError, Position};

@@ -1,0 +1,68 @@
+//! What a record says, before it is sealed.
+
+use serde::{Deserialize, Serialize};
+
+/// One record. JSON inside its seal, so that an export needs no other reader.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// `repo.read`, `object.open`, `token.create`, …
+    pub action: String,
+    /// `allowed`, `denied`, `malformed`, `done`, `cut`.
+    pub outcome: String,
+    /// Why, where it was refused.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// By number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<u64>,
+    /// With which token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<u64>,
+    /// From where.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// As the client saw it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
+    /// Method and route.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub route: String,
+    /// `model` or `dataset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The repository, as it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// By number, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<u64>,
+    /// As the client wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Those that the decision reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compartments: Vec<String>,
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Bytes of the plaintext: from, up to but not including.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<(u64, u64)>,
+    /// Bytes really sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// What was written or changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The digest of what was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Of the policy that decided.
+    pub generation: u64,
+}

@@ -1,0 +1,123 @@
+//! Reading the log: pages of records for an analyst, leaves for a verifier.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, AssertSqlSafe, Row};
+use strongroom_envelope::SealedError;
+
+use super::leaf::{StoredLeaf, index, number_index};
+use super::record::Record;
+use crate::keys::OwnKeys;
+
+/// Why the log can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The database.
+    #[error("audit log: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A record that does not open at its place: it was edited.
+    #[error("audit log: {0}")]
+    Sealed(#[from] SealedError),
+}
+
+/// A search, with names already turned to numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// By whom.
+    pub principal: Option<u64>,
+    /// About which repository.
+    pub repo: Option<u64>,
+    /// With which token.
+    pub token: Option<u64>,
+    /// From where.
+    pub address: Option<String>,
+    /// What.
+    pub action: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// Not before.
+    pub since_ms: Option<i64>,
+    /// Before.
+    pub until_ms: Option<i64>,
+    /// Before this record.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+const COLUMNS: &str = "SELECT seq, time_ms, action, outcome, generation, principal_index, repo_index, token_index, \
+                       address_index, body_sealed FROM audit_leaf";
+
+fn leaf(row: &AnyRow) -> Result<StoredLeaf, sqlx::Error> {
+    Ok(StoredLeaf {
+        seq: row.try_get::<i64, _>("seq")? as u64,
+        time_ms: row.try_get("time_ms")?,
+        action: row.try_get("action")?,
+        outcome: row.try_get("outcome")?,
+        generation: row.try_get::<i64, _>("generation")? as u64,
+        principal_index: row.try_get("principal_index")?,
+        repo_index: row.try_get("repo_index")?,
+        token_index: row.try_get("token_index")?,
+        address_index: row.try_get("address_index")?,
+        body_sealed: row.try_get("body_sealed")?,
+    })
+}
+
+enum Value {
+    Bytes(Vec<u8>),
+    Text(String),
+    Number(i64),
+}
+
+/// Matching records, newest first, with their places.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Vec<(u64, Record)>, SearchError> {
+    // The text is made of the constants here only; every value is bound.
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |condition: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            values.push(value);
+            conditions.push(format!("{condition} ${}", values.len()));
+        }
+    };
+    let number = |column: &str, value: Option<u64>| value.map(|value| number_index(keys, column, Some(value)));
+    add("principal_index =", number("principal", filter.principal).map(Value::Bytes));
+    add("repo_index =", number("repo", filter.repo).map(Value::Bytes));
+    add("token_index =", number("token", filter.token).map(Value::Bytes));
+    add("address_index =", filter.address.as_deref().map(|text| Value::Bytes(index(keys, "address", text))));
+    add("action =", filter.action.clone().map(Value::Text));
+    add("outcome =", filter.outcome.clone().map(Value::Text));
+    add("time_ms >=", filter.since_ms.map(Value::Number));
+    add("time_ms <", filter.until_ms.map(Value::Number));
+    add("seq <", filter.before.map(|before| Value::Number(i64::try_from(before).unwrap_or(i64::MAX))));
+    let filtered = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let text = format!("{COLUMNS}{filtered} ORDER BY seq DESC LIMIT {}", filter.limit);
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for value in values {
+        query = match value {
+            Value::Bytes(bytes) => query.bind(bytes),
+            Value::Text(text) => query.bind(text),
+            Value::Number(number) => query.bind(number),
+        };
+    }
+    let mut found = Vec::new();
+    for row in query.fetch_all(pool).await? {
+        let leaf = leaf(&row)?;
+        found.push((leaf.seq, leaf.open(keys)?));
+    }
+    Ok(found)
+}
+
+/// Stored leaves from a place on.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn leaves(pool: &AnyPool, from: u64, limit: u32) -> Result<Vec<StoredLeaf>, SearchError> {
+    let rows = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE seq >= $1 ORDER BY seq LIMIT {limit}")))
+        .bind(i64::try_from(from).unwrap_or(i64::MAX))
+        .fetch_all(pool)
+        .await?;
+    Ok(rows.iter().map(leaf).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,189 @@
+//! First run and every run after it: the keeper's secret, its database, its first principal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use sqlx::Row;
+use strongroom_audit::note::{NoteError, Signer};
+use strongroom_domain::{Action, Role, check_namespace};
+use strongroom_envelope::Identity;
+use strongroom_protocol::{Secret, SecretText};
+
+use crate::change::Change;
+use crate::database::{Database, connect};
+use crate::grants::Grants;
+use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
+use crate::log::{Log, LogError, Record};
+use crate::policy::{Assignment, Line, Place, PrincipalId, RoleFileError, Roles};
+use crate::root::RootError;
+use crate::server::{Core, now_ms};
+use crate::state::{LoadError, Principal, Rules, Token, TokenBody, load};
+use crate::token;
+
+/// What the keeper is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where its database lies.
+    pub data_dir: PathBuf,
+    /// The log's name in checkpoints.
+    pub origin: String,
+    /// Longest life of a token, in seconds.
+    pub token_life_max_s: u64,
+    /// Bytes a principal may read in a day.
+    pub budget_bytes: u64,
+    /// Repositories a principal may read in a day.
+    pub budget_repos: u64,
+    /// Text of `policies/model.conf`.
+    pub model: String,
+    /// Text of `policies/roles.csv`.
+    pub roles: String,
+}
+
+/// Why the keeper does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The root key.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// A wrapped secret.
+    #[error("{0}: is this the root key of this data directory?")]
+    Key(#[from] KeyError),
+    /// The database.
+    #[error("keeper database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// What is in it.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The policy files.
+    #[error(transparent)]
+    Roles(#[from] RoleFileError),
+    /// The log's name.
+    #[error("the log's name: {0}")]
+    Origin(#[from] NoteError),
+    /// Not initialised.
+    #[error("{0} holds no keeper database; run `strongroom init`")]
+    Empty(PathBuf),
+    /// The first principal's name.
+    #[error("the first principal's name: {0}")]
+    Name(#[from] strongroom_domain::NameError),
+    /// A change that was refused.
+    #[error("the first principal: {0}")]
+    First(String),
+}
+
+fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("keeper").join("keeper.db")
+}
+
+/// Opens an initialised keeper.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, SetupError> {
+    if !file(&settings.data_dir).exists() {
+        return Err(SetupError::Empty(settings.data_dir));
+    }
+    let database = connect(&file(&settings.data_dir)).await?;
+    let row = sqlx::query("SELECT value FROM instance WHERE name = 'secret'").fetch_optional(&database.writer).await?;
+    let Some(row) = row else { return Err(SetupError::Empty(settings.data_dir)) };
+    let wrapped: Vec<u8> = row.try_get("value")?;
+    let secret = unwrap(&wrapped, &root)?;
+    start(settings, root, &secret, database).await
+}
+
+async fn start(
+    settings: Settings,
+    root: Identity,
+    secret: &Secret<32>,
+    database: Database,
+) -> Result<Arc<Core>, SetupError> {
+    let keys = Arc::new(OwnKeys::new(secret));
+    let signer = Signer::from_seed(&settings.origin, &keys.log_seed)?;
+    let verifier = signer.verifier_key();
+    let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
+    let state = Arc::new(RwLock::new(load(&database.writer, &keys, rules).await?));
+    let usage = crate::answer::Usage::load(&database.writer, now_ms()).await?;
+    let log = Log::start(database.writer.clone(), keys.clone(), signer, state.clone()).await?;
+    let started = Record {
+        time_ms: now_ms(),
+        action: "keeper.start".to_owned(),
+        outcome: "done".to_owned(),
+        generation: state.read().generation,
+        ..Record::default()
+    };
+    log.append(started, Vec::new(), None, None).await?;
+    Ok(Arc::new(Core {
+        state,
+        log,
+        keys,
+        root,
+        database,
+        settings,
+        verifier,
+        grants: Mutex::new(Grants::default()),
+        changing: tokio::sync::Mutex::new(()),
+        usage: Mutex::new(usage),
+    }))
+}
+
+/// Initialises: a fresh keeper's secret for the root identity, and the first principal, who administers, reads the log and
+/// owns the namespace of its name. Gives its token, which is stored nowhere.
+///
+/// If we die inside, there is a database without a principal; `init` then says so and the operator starts over.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn create(
+    settings: Settings,
+    root: Identity,
+    first: &str,
+) -> Result<(Arc<Core>, SecretText), SetupError> {
+    check_namespace(first)?;
+    let database = connect(&file(&settings.data_dir)).await?;
+    let secret = Secret::new(random()?);
+    sqlx::query("INSERT INTO instance (name, value) VALUES ('secret', $1)")
+        .bind(wrap(secret.expose(), &[root.to_recipient()])?)
+        .execute(&database.writer)
+        .await?;
+    let life_ms = i64::try_from(settings.token_life_max_s * 1000).unwrap_or(i64::MAX);
+    let core = start(settings, root, &secret, database).await?;
+    let text = token::generate()?;
+    let (id, now) = (PrincipalId(1), now_ms());
+    let assign = |role, place| Change::Assign(Assignment { principal: id, role, place });
+    let token = Token {
+        principal: id,
+        hash: token::hash(text.expose()),
+        body: TokenBody { name: "first".to_owned(), ..TokenBody::default() },
+        created_ms: now,
+        expires_ms: now + life_ms,
+        last_used_ms: None,
+        revoked_ms: None,
+    };
+    let changes = vec![
+        Change::Namespace(1, first.to_owned()),
+        Change::Principal(1, Principal { name: first.to_owned(), created_ms: now, removed_ms: None }),
+        assign(Role::Admin, Place::System),
+        assign(Role::Auditor, Place::System),
+        assign(Role::Owner, Place::Namespace(1)),
+        Change::Line(whoami(id)),
+        Change::Token(1, token),
+    ];
+    let record = Record {
+        time_ms: now,
+        action: "init".to_owned(),
+        outcome: "done".to_owned(),
+        subject: Some(first.to_owned()),
+        ..Record::default()
+    };
+    core.log.append(record, changes, None, None).await.map_err(|error| SetupError::First(error.to_string()))?;
+    Ok((core, text))
+}
+
+/// The line by which every principal may ask who it is.
+pub fn whoami(principal: PrincipalId) -> Line {
+    Line { principal, action: Action::Whoami, compartment: None, place: Place::System, allow: true }
+}

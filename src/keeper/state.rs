@@ -1,0 +1,361 @@
+//! What the keeper knows, in memory: loaded at the start, changed only after the change is durable.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyPool, Row};
+use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
+use strongroom_envelope::{Identity, SealedError, keyed_hash, open_meta};
+
+use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
+use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
+
+/// Why the state can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database.
+    #[error("keeper database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A value that does not open: tampered with, or another root key.
+    #[error("keeper database: {0}")]
+    Sealed(#[from] SealedError),
+    /// A value that opens and is not what it should be.
+    #[error("keeper database: a {0} that is none")]
+    Value(&'static str),
+    /// The policy files.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// A person or a service.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// As it was given.
+    pub name: String,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Removed principals keep their number and their name.
+    pub removed_ms: Option<i64>,
+}
+
+/// What of a token is sealed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TokenBody {
+    /// What it is called.
+    pub name: String,
+    /// Only in these namespaces, where any is named.
+    pub namespaces: Vec<u64>,
+    /// Only in these repositories, where any is named.
+    pub repos: Vec<u64>,
+    /// Only for these actions, where any is named.
+    pub actions: Vec<Action>,
+    /// Only in these compartments, where any is named.
+    pub compartments: Vec<Compartment>,
+}
+
+/// An access token, without its secret.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Whose.
+    pub principal: PrincipalId,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// Name and scope.
+    pub body: TokenBody,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Unix milliseconds.
+    pub expires_ms: i64,
+    /// Unix milliseconds, to the minute.
+    pub last_used_ms: Option<i64>,
+    /// Unix milliseconds.
+    pub revoked_ms: Option<i64>,
+}
+
+/// A repository.
+pub struct Repo {
+    /// What the catalogue knows it by.
+    pub catalog_id: [u8; 16],
+    /// Of which kind.
+    pub kind: RepoKind,
+    /// Its current name.
+    pub name: RepoName,
+    /// Its namespace.
+    pub namespace: u64,
+    /// Its secret, wrapped to the root recipient; gone when it was deleted.
+    pub wrapped: Option<Vec<u8>>,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Unix milliseconds.
+    pub deleted_ms: Option<i64>,
+    keys: OnceLock<RepoKeys>,
+}
+
+impl Repo {
+    /// A repository whose secret was not unwrapped yet.
+    pub fn new(
+        catalog_id: [u8; 16],
+        kind: RepoKind,
+        name: RepoName,
+        namespace: u64,
+        wrapped: Option<Vec<u8>>,
+        created_ms: i64,
+    ) -> Self {
+        Self { catalog_id, kind, name, namespace, wrapped, created_ms, deleted_ms: None, keys: OnceLock::new() }
+    }
+
+    /// Its keys; unwrapped at first use.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn keys(&self, root: &Identity) -> Result<RepoKeys, KeyError> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys.clone());
+        }
+        let secret = unwrap(self.wrapped.as_deref().ok_or(KeyError::Damaged)?, root)?;
+        Ok(self.keys.get_or_init(|| RepoKeys::new(secret)).clone())
+    }
+
+    /// Forgets the secret.
+    pub fn shred(&mut self, at_ms: i64) {
+        (self.wrapped, self.keys, self.deleted_ms) = (None, OnceLock::new(), Some(at_ms));
+    }
+}
+
+/// What a lock stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// A principal.
+    Principal(u64),
+    /// A token.
+    Token(u64),
+    /// A repository.
+    Repo(u64),
+}
+
+impl Stop {
+    /// Its columns.
+    pub fn columns(self) -> (&'static str, u64) {
+        match self {
+            Self::Principal(id) => ("user", id),
+            Self::Token(id) => ("token", id),
+            Self::Repo(id) => ("repo", id),
+        }
+    }
+
+    fn from_columns(subject: &str, id: u64) -> Option<Self> {
+        match subject {
+            "user" => Some(Self::Principal(id)),
+            "token" => Some(Self::Token(id)),
+            "repo" => Some(Self::Repo(id)),
+            _ => None,
+        }
+    }
+}
+
+/// The policy files' text.
+pub struct Rules {
+    /// `policies/model.conf`.
+    pub model: String,
+    /// `policies/roles.csv`.
+    pub roles: Roles,
+}
+
+/// All of it.
+pub struct State {
+    /// Counts changes of policy.
+    pub generation: u64,
+    /// By number.
+    pub principals: BTreeMap<u64, Principal>,
+    /// By lower-case name.
+    pub principal_names: HashMap<String, u64>,
+    /// Names by number.
+    pub namespaces: BTreeMap<u64, String>,
+    /// By lower-case name.
+    pub namespace_names: HashMap<String, u64>,
+    /// By number.
+    pub tokens: BTreeMap<u64, Token>,
+    /// By SHA-256.
+    pub token_hashes: HashMap<[u8; 32], u64>,
+    /// By number.
+    pub repos: BTreeMap<u64, Repo>,
+    /// By kind and lower-case name: current names, former ones, and those of the deleted.
+    pub repo_names: HashMap<(RepoKind, String), u64>,
+    /// Who holds which role.
+    pub assignments: BTreeSet<Assignment>,
+    /// Allowances and denials beside roles.
+    pub lines: Vec<Line>,
+    /// Locks, with why and since when.
+    pub stops: BTreeMap<Stop, (String, i64)>,
+    /// The judge.
+    pub policy: Arc<Policy>,
+    rules: Rules,
+}
+
+impl State {
+    /// Builds the judge anew from what is assigned.
+    ///
+    /// # Errors
+    /// [`PolicyError`]; the old judge stays.
+    pub fn rebuild(&mut self) -> Result<(), PolicyError> {
+        let assignments = self.assignments.iter().copied();
+        self.policy = Arc::new(Policy::new(&self.rules.model, &self.rules.roles, assignments, &self.lines)?);
+        Ok(())
+    }
+
+    /// The repository of a name, current or former; not a deleted one.
+    pub fn repo(&self, kind: RepoKind, name: &RepoName) -> Option<(u64, &Repo)> {
+        let id = *self.repo_names.get(&(kind, name.folded()))?;
+        self.repos.get(&id).filter(|repo| repo.deleted_ms.is_none()).map(|repo| (id, repo))
+    }
+
+    /// A principal that was not removed.
+    pub fn principal(&self, name: &str) -> Option<(u64, &Principal)> {
+        let id = *self.principal_names.get(&name.to_ascii_lowercase())?;
+        self.principals.get(&id).filter(|principal| principal.removed_ms.is_none()).map(|principal| (id, principal))
+    }
+
+    /// The next free number of a map.
+    pub fn next<T>(map: &BTreeMap<u64, T>) -> u64 {
+        map.last_key_value().map_or(1, |(last, _)| last + 1)
+    }
+}
+
+/// A place's columns.
+pub fn place_columns(place: Place) -> (&'static str, i64) {
+    match place {
+        Place::System => ("system", 0),
+        Place::Namespace(id) => ("namespace", id as i64), // numbered from 1 upwards
+        Place::Repo(id) => ("repo", id as i64),
+    }
+}
+
+fn place_from(word: &str, id: i64) -> Option<Place> {
+    let id = u64::try_from(id).ok()?;
+    match word {
+        "system" => Some(Place::System),
+        "namespace" => Some(Place::Namespace(id)),
+        "repo" => Some(Place::Repo(id)),
+        _ => None,
+    }
+}
+
+/// The blind index of a name in a table.
+pub fn name_index(keys: &OwnKeys, table: &str, folded: &str) -> Vec<u8> {
+    keyed_hash(&keys.index, &[table.as_bytes(), folded.as_bytes()])[..16].to_vec()
+}
+
+fn number(row: &sqlx::any::AnyRow, column: &str) -> Result<u64, LoadError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
+}
+
+/// Reads all of it.
+///
+/// # Errors
+/// [`LoadError`]: one value that can't be trusted, and the keeper does not start.
+pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State, LoadError> {
+    let policy = Arc::new(Policy::new(&rules.model, &rules.roles, [], &[])?);
+    let generation = sqlx::query("SELECT generation FROM policy_generation").fetch_one(pool).await?;
+    let mut state = State {
+        generation: number(&generation, "generation")?,
+        principals: BTreeMap::new(),
+        principal_names: HashMap::new(),
+        namespaces: BTreeMap::new(),
+        namespace_names: HashMap::new(),
+        tokens: BTreeMap::new(),
+        token_hashes: HashMap::new(),
+        repos: BTreeMap::new(),
+        repo_names: HashMap::new(),
+        assignments: BTreeSet::new(),
+        lines: Vec::new(),
+        stops: BTreeMap::new(),
+        policy,
+        rules,
+    };
+    let text = |place: &[&[u8]], sealed: Vec<u8>| -> Result<String, LoadError> {
+        String::from_utf8(open_meta(&keys.seal, place, &sealed)?.to_vec()).map_err(|_| LoadError::Value("text"))
+    };
+    for row in sqlx::query("SELECT id, name_sealed FROM namespace").fetch_all(pool).await? {
+        let id = number(&row, "id")?;
+        let name = text(&[b"namespace", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
+        state.namespace_names.insert(name.to_ascii_lowercase(), id);
+        state.namespaces.insert(id, name);
+    }
+    for row in sqlx::query("SELECT id, name_sealed, created_ms, removed_ms FROM principal").fetch_all(pool).await? {
+        let id = number(&row, "id")?;
+        let name = text(&[b"principal", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
+        let removed_ms = row.try_get("removed_ms")?;
+        state.principal_names.insert(name.to_ascii_lowercase(), id);
+        state.principals.insert(id, Principal { name, created_ms: row.try_get("created_ms")?, removed_ms });
+    }
+    for row in sqlx::query("SELECT * FROM token").fetch_all(pool).await? {
+        let id = number(&row, "id")?;
+        let sealed: Vec<u8> = row.try_get("body_sealed")?;
+        let body = open_meta(&keys.seal, &[b"token", &id.to_be_bytes()], &sealed)?;
+        let hash: Vec<u8> = row.try_get("hash")?;
+        let token = Token {
+            principal: PrincipalId(number(&row, "principal")?),
+            hash: hash.try_into().map_err(|_| LoadError::Value("token hash"))?,
+            body: postcard::from_bytes(&body).map_err(|_| LoadError::Value("token"))?,
+            created_ms: row.try_get("created_ms")?,
+            expires_ms: row.try_get("expires_ms")?,
+            last_used_ms: row.try_get("last_used_ms")?,
+            revoked_ms: row.try_get("revoked_ms")?,
+        };
+        state.token_hashes.insert(token.hash, id);
+        state.tokens.insert(id, token);
+    }
+    for row in sqlx::query("SELECT * FROM repo").fetch_all(pool).await? {
+        let id = number(&row, "id")?;
+        let name = text(&[b"repo", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
+        let catalog_id: Vec<u8> = row.try_get("catalog_id")?;
+        let mut repo = Repo::new(
+            catalog_id.try_into().map_err(|_| LoadError::Value("repository id"))?,
+            row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?,
+            name.parse().map_err(|_| LoadError::Value("repository name"))?,
+            number(&row, "namespace")?,
+            row.try_get("secret")?,
+            row.try_get("created_ms")?,
+        );
+        repo.deleted_ms = row.try_get("deleted_ms")?;
+        state.repos.insert(id, repo);
+    }
+    for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(pool).await? {
+        let kind: RepoKind = row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?;
+        let index: Vec<u8> = row.try_get("name_index")?;
+        let folded = text(&[b"repo_name", kind.word().as_bytes(), &index], row.try_get("name_sealed")?)?;
+        state.repo_names.insert((kind, folded), number(&row, "repo")?);
+    }
+    for row in sqlx::query("SELECT principal, role, place, place_id FROM assignment").fetch_all(pool).await? {
+        let place = place_from(&row.try_get::<String, _>("place")?, row.try_get("place_id")?);
+        state.assignments.insert(Assignment {
+            principal: PrincipalId(number(&row, "principal")?),
+            role: row.try_get::<String, _>("role")?.parse().map_err(|_| LoadError::Value("role"))?,
+            place: place.ok_or(LoadError::Value("place"))?,
+        });
+    }
+    for row in sqlx::query("SELECT * FROM line").fetch_all(pool).await? {
+        let place = place_from(&row.try_get::<String, _>("place")?, row.try_get("place_id")?);
+        let compartment: String = row.try_get("compartment")?;
+        let compartment = match compartment.as_str() {
+            "-" => None,
+            word => Some(word.parse().map_err(|_| LoadError::Value("compartment"))?),
+        };
+        state.lines.push(Line {
+            principal: PrincipalId(number(&row, "principal")?),
+            action: row.try_get::<String, _>("action")?.parse().map_err(|_| LoadError::Value("action"))?,
+            compartment,
+            place: place.ok_or(LoadError::Value("place"))?,
+            allow: row.try_get::<String, _>("effect")? == "allow",
+        });
+    }
+    for row in sqlx::query("SELECT subject, id, reason_sealed, since_ms FROM stop").fetch_all(pool).await? {
+        let (subject, id): (String, _) = (row.try_get("subject")?, number(&row, "id")?);
+        let reason = text(&[b"stop", subject.as_bytes(), &id.to_be_bytes()], row.try_get("reason_sealed")?)?;
+        let stop = Stop::from_columns(&subject, id).ok_or(LoadError::Value("lock"))?;
+        state.stops.insert(stop, (reason, row.try_get("since_ms")?));
+    }
+    state.rebuild()?;
+    Ok(state)
+}

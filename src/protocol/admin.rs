@@ -1,0 +1,232 @@
+//! What operators and analysts do, as one closed list: the body of `POST /api/strongroom/v1/…` and of the wall.
+
+use serde::{Deserialize, Serialize};
+use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
+
+/// A command. In JSON: `{"command": "user.create", …}`; on the wall the same in postcard's form.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum AdminCommand {
+    /// Make a principal, and the namespace of its name.
+    UserCreate {
+        /// What it is called.
+        name: String,
+    },
+    /// All principals.
+    UserList,
+    /// One principal.
+    UserShow {
+        /// Which.
+        name: String,
+    },
+    /// Remove a principal: its tokens and roles end.
+    UserRemove {
+        /// Which.
+        name: String,
+    },
+    /// Give a role.
+    RoleGrant {
+        /// To whom.
+        user: String,
+        /// Which.
+        role: Role,
+        /// Where.
+        place: PlaceName,
+    },
+    /// Take a role.
+    RoleRevoke {
+        /// From whom.
+        user: String,
+        /// Which.
+        role: Role,
+        /// Where.
+        place: PlaceName,
+    },
+    /// Who holds what where.
+    RoleList,
+    /// Allow or deny one principal one action, beside the roles. A denial wins.
+    RoleLine {
+        /// Whom.
+        user: String,
+        /// Which action.
+        action: Action,
+        /// In which compartment, where the action has them.
+        compartment: Option<Compartment>,
+        /// Where.
+        place: PlaceName,
+        /// Allow or deny.
+        allow: bool,
+        /// Take the line away again.
+        remove: bool,
+    },
+    /// Make an access token; it is shown once.
+    TokenCreate {
+        /// For whom.
+        user: String,
+        /// What it is called.
+        name: Option<String>,
+        /// What it is narrowed to.
+        scope: Scope,
+        /// Seconds until it ends; the configured maximum is the limit and, where none is given, the default.
+        expires_s: Option<u64>,
+    },
+    /// Tokens, of one principal or of all.
+    TokenList {
+        /// Whose.
+        user: Option<String>,
+    },
+    /// End a token; streams in flight too.
+    TokenRevoke {
+        /// By its id.
+        id: u64,
+    },
+    /// What repositories there are, as far as the caller may list them.
+    RepoList {
+        /// Of which kind.
+        kind: Option<RepoKind>,
+    },
+    /// Stop something at once.
+    LockAdd {
+        /// What.
+        subject: LockSubject,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Let it go on.
+    LockRemove {
+        /// What.
+        subject: LockSubject,
+    },
+    /// What is stopped.
+    LockList,
+    /// Records, newest first.
+    AuditSearch(AuditQuery),
+    /// Stored leaves with their proof material, for verification by the asker.
+    AuditLeaves {
+        /// First record.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// The signed checkpoint of the newest state, and the key to check it with.
+    AuditCheckpoint,
+    /// An inclusion proof of one record in the newest tree, or a consistency proof from an older size to it.
+    AuditProve {
+        /// The record; `None` for a consistency proof.
+        record: Option<u64>,
+        /// The older size.
+        from_size: Option<u64>,
+    },
+}
+
+impl AdminCommand {
+    /// The action that policy decides on.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::UserCreate { .. } | Self::UserList | Self::UserShow { .. } | Self::UserRemove { .. } => {
+                Action::UserManage
+            }
+            Self::RoleGrant { .. } | Self::RoleRevoke { .. } | Self::RoleList | Self::RoleLine { .. } => {
+                Action::RoleManage
+            }
+            Self::TokenCreate { .. } | Self::TokenList { .. } | Self::TokenRevoke { .. } => Action::TokenManage,
+            Self::RepoList { .. } => Action::RepoList,
+            Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
+            Self::AuditSearch(_) | Self::AuditLeaves { .. } | Self::AuditCheckpoint | Self::AuditProve { .. } => {
+                Action::AuditRead
+            }
+        }
+    }
+
+    /// Its word in the log: noun and verb.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::UserCreate { .. } => "user.create",
+            Self::UserList => "user.list",
+            Self::UserShow { .. } => "user.show",
+            Self::UserRemove { .. } => "user.remove",
+            Self::RoleGrant { .. } => "role.grant",
+            Self::RoleRevoke { .. } => "role.revoke",
+            Self::RoleList => "role.list",
+            Self::RoleLine { allow: true, .. } => "role.allow",
+            Self::RoleLine { .. } => "role.deny",
+            Self::TokenCreate { .. } => "token.create",
+            Self::TokenList { .. } => "token.list",
+            Self::TokenRevoke { .. } => "token.revoke",
+            Self::RepoList { .. } => "repo.list",
+            Self::LockAdd { .. } => "lock.add",
+            Self::LockRemove { .. } => "lock.remove",
+            Self::LockList => "lock.list",
+            Self::AuditSearch(_) => "audit.search",
+            Self::AuditLeaves { .. } => "audit.export",
+            Self::AuditCheckpoint => "audit.checkpoint",
+            Self::AuditProve { .. } => "audit.prove",
+        }
+    }
+}
+
+/// Where a role is held, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlaceName {
+    /// Everywhere.
+    System,
+    /// A namespace.
+    Namespace(String),
+    /// A repository.
+    Repo(RepoKind, RepoName),
+}
+
+/// What a token is narrowed to; an empty list narrows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Only these namespaces.
+    pub namespaces: Vec<String>,
+    /// Only these repositories.
+    pub repos: Vec<RepoName>,
+    /// Only these actions.
+    pub actions: Vec<Action>,
+    /// Only these compartments.
+    pub compartments: Vec<Compartment>,
+}
+
+/// What a lock stops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LockSubject {
+    /// A principal, by name.
+    User(String),
+    /// A token, by id.
+    Token(u64),
+    /// A repository.
+    Repo(RepoKind, RepoName),
+}
+
+/// What a search asks for; all that is given must match.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AuditQuery {
+    /// By whom.
+    pub principal: Option<String>,
+    /// About which repository.
+    pub repo: Option<(RepoKind, RepoName)>,
+    /// What was done.
+    pub action: Option<String>,
+    /// `allowed`, `denied`, `malformed`, `error`, `done`.
+    pub outcome: Option<String>,
+    /// With which token.
+    pub token: Option<u64>,
+    /// From where.
+    pub address: Option<String>,
+    /// Not before, Unix milliseconds.
+    pub since_ms: Option<i64>,
+    /// Before, Unix milliseconds.
+    pub until_ms: Option<i64>,
+    /// Before this record: the next page.
+    pub before: Option<u64>,
+    /// At most so many, 1 to 500.
+    pub limit: u32,
+}
+
+/// Answers: JSON text that the keeper composed (it never parses any from clients), or bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdminReply {
+    /// What is shown.
+    pub json: String,
+}

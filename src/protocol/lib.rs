@@ -1,0 +1,17 @@
+//! The slot in the wall between gate and keeper: requests, replies, [`Grant`], frames.
+//!
+//! The keeper treats whoever is at the other end as hostile. Both sides read the same enums, so that `Request::Open` here
+//! is `keeper.open()` in the gate and `answer_open` in the keeper.
+
+pub mod admin;
+mod client;
+mod frame;
+mod reply;
+mod request;
+mod secret;
+
+pub use client::{Failure, Grant, Keeper, RepoGrant};
+pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
+pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, RepoParts, Reply};
+pub use request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};
+pub use secret::{Secret, SecretText};

@@ -1,0 +1,240 @@
+//! What the gate may ask.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use strongroom_domain::{Action, Commit, Compartment, RepoKind, RepoName};
+
+use crate::SecretText;
+use crate::admin::AdminCommand;
+use crate::reply::Purpose;
+
+/// The number of a grant, while it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GrantId(pub u64);
+
+/// What a client shows to say who it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Credential {
+    /// An access token.
+    Token(SecretText),
+    /// A single-purpose ticket that the keeper made for an access token.
+    Ticket(SecretText),
+}
+
+/// Where a request came from, for its record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Call {
+    /// As the client sees it in `X-Request-Id`.
+    pub request_id: String,
+    /// The client's address.
+    pub address: IpAddr,
+    /// The route, as `METHOD /pattern`: never the raw URL, which may hold a ticket.
+    pub route: String,
+}
+
+/// What an action is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// Nothing narrower than the server.
+    System,
+    /// A repository.
+    Repo {
+        /// Of which kind.
+        kind: RepoKind,
+        /// By which name, the current one or one it had.
+        name: RepoName,
+        /// The revision asked for, as the client wrote it.
+        revision: Option<String>,
+        /// The path asked for.
+        path: Option<String>,
+    },
+    /// What the ticket says.
+    Ticket,
+}
+
+/// An object that is to be read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Its compartment; `None` for the inbox.
+    pub compartment: Option<Compartment>,
+    /// The commit through which it is read, where it is read through one.
+    pub commit: Option<Commit>,
+    /// Its path, where it has one.
+    pub path: Option<String>,
+    /// Its age header.
+    pub envelope: Vec<u8>,
+    /// Bytes of the whole plaintext.
+    pub size: u64,
+}
+
+/// A header, the compartment it is of (`None` for the inbox), and the compartment it shall be of.
+pub type Rewrapped = (Vec<u8>, Option<Compartment>, Compartment);
+
+/// A question to the keeper. Each variant has its line in the keeper's permit table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// First of all: the actions of the gate's route table, which must be those of the policy.
+    Hello {
+        /// Sorted, each once.
+        actions: Vec<Action>,
+    },
+    /// Whether the keeper is sealed.
+    Status,
+    /// One share of the root key.
+    Unseal {
+        /// As `init` printed it.
+        share: SecretText,
+    },
+    /// May this be done? Nothing is, before the answer.
+    Authorize {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// What.
+        action: Action,
+        /// To what.
+        target: Target,
+    },
+    /// The file key of one object.
+    Open {
+        /// Under which grant.
+        grant: GrantId,
+        /// Which object.
+        object: ObjectRef,
+        /// First byte of the plaintext that will be sent.
+        start: u64,
+        /// The byte after the last.
+        end: u64,
+    },
+    /// Break glass: the object's header for a fresh identity, and that identity.
+    Recover {
+        /// Under which grant, one for `key.recover`.
+        grant: GrantId,
+        /// Which object.
+        object: ObjectRef,
+    },
+    /// Headers of objects, for the compartments that their paths select. The payloads stay as they are.
+    Rewrap {
+        /// Under which grant, one for `repo.write`.
+        grant: GrantId,
+        /// Header, the compartment it is of (`None` for the inbox), and the new one's.
+        envelopes: Vec<Rewrapped>,
+    },
+    /// What was really sent of an object.
+    Delivered {
+        /// Under which grant.
+        grant: GrantId,
+        /// The path, as in [`ObjectRef`].
+        path: Option<String>,
+        /// First byte asked for.
+        start: u64,
+        /// The byte after the last asked for.
+        end: u64,
+        /// Bytes sent.
+        bytes: u64,
+        /// Whether all of the range was sent.
+        complete: bool,
+    },
+    /// An upload landed, or a commit is about to be made: recorded before it is visible.
+    Wrote {
+        /// Under which grant, one for `repo.write` or `repo.manage`.
+        grant: GrantId,
+        /// What: `upload`, `commit`, `branch.create`, `tag.delete`, …
+        what: String,
+        /// The revision or the object.
+        subject: String,
+        /// The digest of what was written.
+        digest: Option<String>,
+        /// Compartments that change.
+        compartments: Vec<Compartment>,
+    },
+    /// A request that reached a route and was refused before any decision.
+    Reject {
+        /// Where from.
+        call: Call,
+        /// Why, in our words, without the input.
+        reason: String,
+        /// The status that was answered.
+        status: u16,
+    },
+    /// Make a repository, if the credential may.
+    CreateRepo {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// Of which kind.
+        kind: RepoKind,
+        /// The name's owner; `None` for the principal's own.
+        namespace: Option<String>,
+        /// The name in the namespace.
+        name: String,
+    },
+    /// Give a repository another name; the old one keeps answering.
+    MoveRepo {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// Of which kind.
+        kind: RepoKind,
+        /// The name it has.
+        from: RepoName,
+        /// The name it gets.
+        to: RepoName,
+    },
+    /// Shred a repository's secret and entomb its names.
+    DeleteRepo {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// Of which kind.
+        kind: RepoKind,
+        /// Its name.
+        name: RepoName,
+    },
+    /// A page of the repositories that the credential may see.
+    ListRepos {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// Of which kind.
+        kind: RepoKind,
+        /// Only those of this namespace.
+        author: Option<String>,
+        /// Only after this place in the list.
+        after: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// A ticket for one purpose, under a grant for the same action.
+    Ticket {
+        /// Under which grant.
+        grant: GrantId,
+        /// For what.
+        purpose: Purpose,
+    },
+    /// Which of these grants are dead?
+    Renew {
+        /// Those with a stream in flight.
+        grants: Vec<GrantId>,
+    },
+    /// The grants' requests are over.
+    Release {
+        /// They open nothing from here on.
+        grants: Vec<GrantId>,
+    },
+    /// What an operator or an analyst does.
+    Admin {
+        /// Where from.
+        call: Call,
+        /// Who.
+        credential: Option<Credential>,
+        /// What.
+        command: AdminCommand,
+    },
+}

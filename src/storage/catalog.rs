@@ -1,0 +1,317 @@
+//! The catalogue's database and its refs.
+
+use std::path::Path;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, Executor, Row, SqlStr};
+use strongroom_domain::{Commit, Revision};
+use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
+use strongroom_protocol::MetaKeys;
+
+use crate::objects::ObjectError;
+
+/// A repository, as the keeper names it to the gate.
+pub type RepoId = [u8; 16];
+
+/// Why the catalogue does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The disk is full: nothing was changed.
+    #[error("the catalogue's disk is full")]
+    Full,
+    /// The database.
+    #[error("catalogue: {0}")]
+    Database(String),
+    /// A value that does not open: changed, moved, or of another key.
+    #[error("catalogue: {0}")]
+    Sealed(#[from] SealedError),
+    /// A value that opens and is not what it should be.
+    #[error("catalogue: a {0} that is none")]
+    Value(&'static str),
+    /// The object store.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Randomness,
+    /// What the client asked for can't be: a file where a directory is, twins.
+    #[error("{0}")]
+    Refused(String),
+    /// The branch moved meanwhile.
+    #[error("the branch was updated meanwhile")]
+    Moved,
+    /// It is there already.
+    #[error("it is there already")]
+    Taken,
+}
+
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Taken,
+            // SQLITE_FULL and SQLITE_IOERR_WRITE: the transaction is rolled back.
+            sqlx::Error::Database(inner) if matches!(inner.code().as_deref(), Some("13" | "778")) => Self::Full,
+            _ => Self::Database(error.to_string()),
+        }
+    }
+}
+
+/// The catalogue.
+#[derive(Clone)]
+pub struct Catalog {
+    pub(crate) writer: AnyPool,
+    pub(crate) reader: AnyPool,
+}
+
+/// A branch or a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefKind {
+    /// Moves.
+    Branch,
+    /// Stays.
+    Tag,
+}
+
+impl RefKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Branch => "branch",
+            Self::Tag => "tag",
+        }
+    }
+}
+
+/// A name for a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ref {
+    /// Without `refs/heads/`.
+    pub name: String,
+    /// Branch or tag.
+    pub kind: RefKind,
+    /// The commit.
+    pub target: Commit,
+}
+
+/// Connections for reading, which never wait for the writer (WAL).
+const READERS: u32 = 4;
+
+/// Hex digits of a commit that are enough to ask by.
+const SHORT_MIN: usize = 4;
+
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn bytes20(bytes: Vec<u8>) -> Result<Commit, CatalogError> {
+    bytes.try_into().map(Commit::from_bytes).map_err(|_| CatalogError::Value("commit id"))
+}
+
+impl Catalog {
+    /// Opens the database, makes it where it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn open(file: &Path) -> Result<Self, CatalogError> {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let options = |connections| {
+            AnyPoolOptions::new().max_connections(connections).after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection
+                        .execute(
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+                             PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON",
+                        )
+                        .await?;
+                    Ok(())
+                })
+            })
+        };
+        let writer = options(1).connect(&url).await?;
+        let first = Migration::new(
+            1,
+            "first".into(),
+            MigrationType::Simple,
+            SqlStr::from_static(include_str!("../../migrations/catalog/0001_first.sql")),
+            false,
+        );
+        let migrated = Migrator::with_migrations(vec![first]).run(&writer).await;
+        migrated.map_err(|error| CatalogError::Database(error.to_string()))?;
+        Ok(Self { writer, reader: options(READERS).connect(&url).await? })
+    }
+
+    fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
+        keyed_hash(shared.index.expose(), &[b"ref", name.as_bytes()])[..16].to_vec()
+    }
+
+    /// All branches and tags, by name.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn refs(&self, repo: RepoId, shared: &MetaKeys) -> Result<Vec<Ref>, CatalogError> {
+        let rows = sqlx::query("SELECT name_index, kind, name_sealed, target FROM ref WHERE repo = $1")
+            .bind(repo.to_vec())
+            .fetch_all(&self.reader)
+            .await?;
+        let mut refs = Vec::new();
+        for row in rows {
+            let (index, sealed): (Vec<u8>, Vec<u8>) = (row.try_get("name_index")?, row.try_get("name_sealed")?);
+            let name = open_meta(shared.seal.expose(), &[b"ref", &repo, &index], &sealed)?;
+            let name = String::from_utf8(name.to_vec()).map_err(|_| CatalogError::Value("reference name"))?;
+            let kind = if row.try_get::<String, _>("kind")? == "tag" { RefKind::Tag } else { RefKind::Branch };
+            refs.push(Ref { name, kind, target: bytes20(row.try_get("target")?)? });
+        }
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(refs)
+    }
+
+    /// The branch or tag of this name.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn find_ref(&self, repo: RepoId, shared: &MetaKeys, name: &str) -> Result<Option<Ref>, CatalogError> {
+        let row = sqlx::query("SELECT kind, target FROM ref WHERE repo = $1 AND name_index = $2")
+            .bind(repo.to_vec())
+            .bind(Self::ref_index(shared, name))
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let kind = if row.try_get::<String, _>("kind")? == "tag" { RefKind::Tag } else { RefKind::Branch };
+        Ok(Some(Ref { name: name.to_owned(), kind, target: bytes20(row.try_get("target")?)? }))
+    }
+
+    /// The commit of a revision: a branch, a tag, a commit, or the beginning of exactly one commit's id.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn resolve(
+        &self,
+        repo: RepoId,
+        shared: &MetaKeys,
+        revision: &Revision,
+    ) -> Result<Option<Commit>, CatalogError> {
+        let text = revision.to_string();
+        let short = revision.short();
+        let name = text.strip_prefix("refs/tags/").unwrap_or(short);
+        if let Some(found) = self.find_ref(repo, shared, name).await? {
+            return Ok(Some(found.target));
+        }
+        let hex = text.len() >= SHORT_MIN && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex {
+            return Ok(None);
+        }
+        let bound = |fill: char| -> Result<Vec<u8>, CatalogError> {
+            let padded = format!("{}{}", text.to_ascii_lowercase(), fill.to_string().repeat(40 - text.len()));
+            let commit: Commit = padded.parse().map_err(|_| CatalogError::Value("commit id"))?;
+            Ok(commit.as_bytes().to_vec())
+        };
+        let rows = sqlx::query("SELECT id FROM commit_object WHERE repo = $1 AND id >= $2 AND id <= $3 LIMIT 2")
+            .bind(repo.to_vec())
+            .bind(bound('0')?)
+            .bind(bound('f')?)
+            .fetch_all(&self.reader)
+            .await?;
+        match rows.as_slice() {
+            [row] => bytes20(row.try_get("id")?).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds a branch or a tag.
+    ///
+    /// # Errors
+    /// [`CatalogError::Taken`] where the name is in use.
+    pub async fn add_ref(
+        &self,
+        repo: RepoId,
+        shared: &MetaKeys,
+        kind: RefKind,
+        name: &str,
+        target: Commit,
+    ) -> Result<(), CatalogError> {
+        let index = Self::ref_index(shared, name);
+        let sealed = seal_meta(shared.seal.expose(), &[b"ref", &repo, &index], name.as_bytes());
+        sqlx::query("INSERT INTO ref (repo, name_index, kind, name_sealed, target) VALUES ($1, $2, $3, $4, $5)")
+            .bind(repo.to_vec())
+            .bind(index)
+            .bind(kind.word())
+            .bind(sealed.map_err(|_| CatalogError::Randomness)?)
+            .bind(target.as_bytes().to_vec())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Moves a branch from one commit to another, and only from that one.
+    ///
+    /// # Errors
+    /// [`CatalogError::Moved`].
+    pub async fn move_ref(
+        &self,
+        repo: RepoId,
+        shared: &MetaKeys,
+        name: &str,
+        from: Commit,
+        to: Commit,
+    ) -> Result<(), CatalogError> {
+        let moved = sqlx::query("UPDATE ref SET target = $1 WHERE repo = $2 AND name_index = $3 AND target = $4")
+            .bind(to.as_bytes().to_vec())
+            .bind(repo.to_vec())
+            .bind(Self::ref_index(shared, name))
+            .bind(from.as_bytes().to_vec())
+            .execute(&self.writer)
+            .await?;
+        if moved.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::Moved) }
+    }
+
+    /// Removes a branch or a tag; whether it was there.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn remove_ref(
+        &self,
+        repo: RepoId,
+        shared: &MetaKeys,
+        kind: RefKind,
+        name: &str,
+    ) -> Result<bool, CatalogError> {
+        let removed = sqlx::query("DELETE FROM ref WHERE repo = $1 AND name_index = $2 AND kind = $3")
+            .bind(repo.to_vec())
+            .bind(Self::ref_index(shared, name))
+            .bind(kind.word())
+            .execute(&self.writer)
+            .await?;
+        Ok(removed.rows_affected() == 1)
+    }
+
+    /// Drops everything of a repository whose secret was shredded; its payloads become orphans.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; nothing is then dropped.
+    pub async fn drop_repo(&self, repo: RepoId) -> Result<(), CatalogError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query(
+            "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM (SELECT object FROM envelope WHERE repo = $2 \
+             UNION SELECT object FROM upload WHERE repo = $2 UNION SELECT object FROM xorb WHERE repo = $2) AS gone \
+             WHERE true ON CONFLICT DO NOTHING",
+        )
+        .bind(now_ms())
+        .bind(repo.to_vec())
+        .execute(&mut *tx)
+        .await?;
+        for statement in [
+            "DELETE FROM envelope WHERE repo = $1",
+            "DELETE FROM content WHERE repo = $1",
+            "DELETE FROM upload WHERE repo = $1",
+            "DELETE FROM xorb WHERE repo = $1",
+            "DELETE FROM tree WHERE repo = $1",
+            "DELETE FROM commit_object WHERE repo = $1",
+            "DELETE FROM ref WHERE repo = $1",
+        ] {
+            sqlx::query(statement).bind(repo.to_vec()).execute(&mut *tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,19 @@
+//! Ciphertext in an object store, and the catalogue of what it is: refs, commits, directories, envelopes, uploads.
+//!
+//! Nothing here holds a key. Whoever calls brings the keys of a grant; what they do not open stays sealed.
+
+mod catalog;
+mod commit;
+mod git;
+mod listing;
+mod objects;
+mod tree;
+mod upload;
+
+pub use catalog::{Catalog, CatalogError, Ref, RefKind, RepoId};
+pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
+pub use git::{blob_id, lfs_pointer};
+pub use listing::{Item, View};
+pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects};
+pub use tree::{Directory, Entry, FileEntry, PartTree};
+pub use upload::{Upload, Xorb, XorbChunk};

@@ -1,0 +1,252 @@
+//! Uploads that no commit names yet: objects and xorbs, under the repository's inbox keys.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyPool, Row};
+use strongroom_domain::Sha256;
+use strongroom_envelope::{keyed_hash, open_meta, seal_meta};
+use strongroom_protocol::MetaKeys;
+
+use crate::catalog::{Catalog, CatalogError, RepoId, now_ms};
+use crate::objects::{ObjectId, Objects};
+
+/// An object in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Its payload.
+    pub object: ObjectId,
+    /// Its header, for the inbox.
+    pub header: Vec<u8>,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// Who sent it: only that principal's commits link it.
+    pub principal: String,
+}
+
+/// A chunk of a xorb: where it begins, bytes of its plaintext, its hash.
+pub type XorbChunk = (u32, u32, [u8; 32]);
+
+/// A xorb in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Xorb {
+    /// Its payload: the xorb as it was sent, sealed.
+    pub object: ObjectId,
+    /// Its header, for the inbox.
+    pub header: Vec<u8>,
+    /// Its bytes as they were sent.
+    pub size: u64,
+    /// Its chunks, verified when it came.
+    pub chunks: Vec<XorbChunk>,
+    /// Who sent it.
+    pub principal: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    size: u64,
+    principal: String,
+    chunks: Vec<XorbChunk>,
+}
+
+fn index(inbox: &MetaKeys, what: &[u8], digest: &[u8; 32], principal: &str) -> Vec<u8> {
+    keyed_hash(inbox.index.expose(), &[what, digest, principal.as_bytes()])[..16].to_vec()
+}
+
+impl Catalog {
+    /// Notes an object whose bytes were sent and hashed.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn add_upload(
+        &self,
+        repo: RepoId,
+        inbox: &MetaKeys,
+        digest: &Sha256,
+        upload: &Upload,
+    ) -> Result<(), CatalogError> {
+        let index = index(inbox, b"upload", digest.as_bytes(), &upload.principal);
+        let claim = Claim { size: upload.size, principal: upload.principal.clone(), chunks: Vec::new() };
+        let sealed = seal_claim(repo, inbox, &index, upload.object, &upload.header, &claim)?;
+        // Sent twice: the second payload is an orphan from the start.
+        let added = sqlx::query(
+            "INSERT INTO upload (repo, digest_index, object, header, claim_sealed, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(repo.to_vec())
+        .bind(index)
+        .bind(upload.object.0.to_vec())
+        .bind(upload.header.clone())
+        .bind(sealed)
+        .bind(now_ms())
+        .execute(&self.writer)
+        .await?;
+        if added.rows_affected() == 0 { self.orphan(upload.object).await } else { Ok(()) }
+    }
+
+    /// The object with this digest that this principal sent.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn upload(
+        &self,
+        repo: RepoId,
+        inbox: &MetaKeys,
+        digest: &Sha256,
+        principal: &str,
+    ) -> Result<Option<Upload>, CatalogError> {
+        let index = index(inbox, b"upload", digest.as_bytes(), principal);
+        let row = sqlx::query("SELECT object, header, claim_sealed FROM upload WHERE repo = $1 AND digest_index = $2")
+            .bind(repo.to_vec())
+            .bind(index.clone())
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
+        let claim = open_claim(repo, inbox, &index, object, &header, row.try_get("claim_sealed")?)?;
+        Ok(Some(Upload { object, header, size: claim.size, principal: claim.principal }))
+    }
+
+    /// Notes a verified xorb; whether it is new.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn add_xorb(
+        &self,
+        repo: RepoId,
+        inbox: &MetaKeys,
+        hash: &[u8; 32],
+        xorb: &Xorb,
+    ) -> Result<bool, CatalogError> {
+        let index = index(inbox, b"xorb", hash, &xorb.principal);
+        let claim = Claim { size: xorb.size, principal: xorb.principal.clone(), chunks: xorb.chunks.clone() };
+        let sealed = seal_claim(repo, inbox, &index, xorb.object, &xorb.header, &claim)?;
+        let added = sqlx::query(
+            "INSERT INTO xorb (repo, hash_index, object, header, chunks_sealed, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(repo.to_vec())
+        .bind(index)
+        .bind(xorb.object.0.to_vec())
+        .bind(xorb.header.clone())
+        .bind(sealed)
+        .bind(now_ms())
+        .execute(&self.writer)
+        .await?;
+        if added.rows_affected() == 0 {
+            self.orphan(xorb.object).await?;
+        }
+        Ok(added.rows_affected() == 1)
+    }
+
+    /// The xorb with this hash that this principal sent to this repository.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn xorb(
+        &self,
+        repo: RepoId,
+        inbox: &MetaKeys,
+        hash: &[u8; 32],
+        principal: &str,
+    ) -> Result<Option<Xorb>, CatalogError> {
+        let index = index(inbox, b"xorb", hash, principal);
+        let row = sqlx::query("SELECT object, header, chunks_sealed FROM xorb WHERE repo = $1 AND hash_index = $2")
+            .bind(repo.to_vec())
+            .bind(index.clone())
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
+        let claim = open_claim(repo, inbox, &index, object, &header, row.try_get("chunks_sealed")?)?;
+        Ok(Some(Xorb { object, header, size: claim.size, chunks: claim.chunks, principal: claim.principal }))
+    }
+
+    /// Notes a payload that nothing names.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn orphan(&self, object: ObjectId) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO orphan (object, since_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(object.0.to_vec())
+            .bind(now_ms())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes uploads and xorbs older than `before_ms`, and the payloads that nothing names any more. Gives how many
+    /// payloads were removed. A row goes before its payload: if we die between, the orphan row is still there.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn sweep(&self, objects: &Objects, before_ms: i64) -> Result<u64, CatalogError> {
+        let now = now_ms();
+        for (note, delete) in [
+            (
+                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM upload WHERE created_ms < $2 \
+                 ON CONFLICT DO NOTHING",
+                "DELETE FROM upload WHERE created_ms < $1",
+            ),
+            (
+                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM xorb WHERE created_ms < $2 \
+                 ON CONFLICT DO NOTHING",
+                "DELETE FROM xorb WHERE created_ms < $1",
+            ),
+        ] {
+            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(note).bind(now).bind(before_ms).execute(&mut *tx).await?;
+            sqlx::query(delete).bind(before_ms).execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
+        let mut removed = 0;
+        for object in unnamed(&self.writer).await? {
+            objects.delete(object).await?;
+            removed += 1;
+        }
+        sqlx::query("DELETE FROM orphan WHERE since_ms <= $1").bind(now).execute(&self.writer).await?;
+        Ok(removed)
+    }
+}
+
+/// Orphans that no envelope, upload or xorb names: a committed object keeps its payload.
+async fn unnamed(pool: &AnyPool) -> Result<Vec<ObjectId>, CatalogError> {
+    let rows = sqlx::query(
+        "SELECT o.object FROM orphan o WHERE NOT EXISTS (SELECT 1 FROM envelope e WHERE e.object = o.object) \
+         AND NOT EXISTS (SELECT 1 FROM upload u WHERE u.object = o.object) \
+         AND NOT EXISTS (SELECT 1 FROM xorb x WHERE x.object = o.object)",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| object(row.try_get("object")?)).collect()
+}
+
+fn object(bytes: Vec<u8>) -> Result<ObjectId, CatalogError> {
+    bytes.try_into().map(ObjectId).map_err(|_| CatalogError::Value("object id"))
+}
+
+/// The header is associated data: one that was swapped does not open the claim.
+fn seal_claim(
+    repo: RepoId,
+    inbox: &MetaKeys,
+    index: &[u8],
+    object: ObjectId,
+    header: &[u8],
+    claim: &Claim,
+) -> Result<Vec<u8>, CatalogError> {
+    // Postcard into a growing vector fails for no value of these types.
+    let body = postcard::to_stdvec(claim).expect("plain values");
+    let place: [&[u8]; 5] = [b"inbox", &repo, index, &object.0, header];
+    seal_meta(inbox.seal.expose(), &place, &body).map_err(|_| CatalogError::Randomness)
+}
+
+fn open_claim(
+    repo: RepoId,
+    inbox: &MetaKeys,
+    index: &[u8],
+    object: ObjectId,
+    header: &[u8],
+    sealed: Vec<u8>,
+) -> Result<Claim, CatalogError> {
+    let place: [&[u8]; 5] = [b"inbox", &repo, index, &object.0, header];
+    let body = open_meta(inbox.seal.expose(), &place, &sealed)?;
+    postcard::from_bytes(&body).map_err(|_| CatalogError::Value("upload"))
+}
