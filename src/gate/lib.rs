@@ -1,1 +1,18 @@
 //! EXPOSED: TLS, HTTP, the Hugging Face API, payload encryption. Holds no standing secret.
+//!
+//! A handler reads: parse, ask the keeper, do, reply. The route table is [`routes`]; each line has its action.
+
+mod api;
+mod call;
+mod gate;
+mod http;
+mod hub;
+mod intake;
+mod refused;
+mod routes;
+mod sandbox;
+mod stream;
+mod watch;
+
+pub use gate::{ServeError, Settings, serve};
+pub use sandbox::{Sandbox, check as check_sandbox};

@@ -31,7 +31,7 @@ pub async fn connect(file: &Path) -> Result<Database, sqlx::Error> {
             connection
                 .execute(
                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                     PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON",
+                     PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON",
                 )
                 .await?;
             Ok(())

@@ -57,6 +57,11 @@ pub struct RepoGrant<'a> {
 }
 
 impl<'a> RepoGrant<'a> {
+    /// What a list shows of a repository.
+    pub fn listed(listed: &'a Listed) -> Self {
+        Self { repo: &listed.repo }
+    }
+
     /// All of it.
     pub fn parts(self) -> &'a RepoParts {
         self.repo

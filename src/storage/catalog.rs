@@ -122,7 +122,7 @@ impl Catalog {
                     connection
                         .execute(
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
-                             PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON",
+                             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON",
                         )
                         .await?;
                     Ok(())

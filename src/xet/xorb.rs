@@ -40,19 +40,60 @@ pub struct Chunk {
 /// # Errors
 /// [`XorbError`]. Holds one chunk's plaintext at a time.
 pub fn verify(xorb: &[u8], expected: Hash) -> Result<Vec<Chunk>, XorbError> {
-    if xorb.is_empty() || xorb.len() > BYTES_MAX {
-        return Err(XorbError::Size);
-    }
-    let (mut chunks, mut offset) = (Vec::new(), 0);
-    while offset < xorb.len() {
-        if chunks.len() == CHUNKS_MAX {
+    let mut verifier = Verifier::default();
+    verifier.push(xorb)?;
+    verifier.finish(expected)
+}
+
+/// The same for a xorb that comes in pieces. Holds the piece, one chunk and its plaintext.
+#[derive(Default)]
+pub struct Verifier {
+    pending: Vec<u8>,
+    offset: usize,
+    chunks: Vec<Chunk>,
+}
+
+impl Verifier {
+    /// Takes more of the xorb.
+    ///
+    /// # Errors
+    /// [`XorbError`], as soon as the bytes can't become a xorb.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), XorbError> {
+        if self.offset + self.pending.len() + piece.len() > BYTES_MAX {
             return Err(XorbError::Size);
         }
-        let (plain, stored) = decode_chunk(&xorb[offset..])?;
-        // Both fit: a xorb and a chunk are far below 4 GiB.
-        chunks.push(Chunk { offset: offset as u32, bytes: plain.len() as u32, hash: chunk_hash(&plain) });
-        offset += stored;
+        self.pending.extend_from_slice(piece);
+        let mut at = 0;
+        while self.pending.len() > at {
+            let (plain, stored) = match decode_chunk(&self.pending[at..]) {
+                Err(ChunkError::Cut) => break,
+                chunk => chunk?,
+            };
+            if self.chunks.len() == CHUNKS_MAX {
+                return Err(XorbError::Size);
+            }
+            // Both fit: a xorb and a chunk are far below 4 GiB.
+            let offset = (self.offset + at) as u32;
+            self.chunks.push(Chunk { offset, bytes: plain.len() as u32, hash: chunk_hash(&plain) });
+            at += stored;
+        }
+        self.pending.drain(..at);
+        self.offset += at;
+        Ok(())
     }
-    let leaves = chunks.iter().map(|chunk| (chunk.hash, chunk.bytes.into())).collect();
-    if root(leaves) == expected { Ok(chunks) } else { Err(XorbError::Hash) }
+
+    /// The chunks, where they are those of the hash.
+    ///
+    /// # Errors
+    /// [`XorbError`].
+    pub fn finish(self, expected: Hash) -> Result<Vec<Chunk>, XorbError> {
+        if !self.pending.is_empty() {
+            return Err(ChunkError::Cut.into());
+        }
+        if self.chunks.is_empty() {
+            return Err(XorbError::Size);
+        }
+        let leaves = self.chunks.iter().map(|chunk| (chunk.hash, chunk.bytes.into())).collect();
+        if root(leaves) == expected { Ok(self.chunks) } else { Err(XorbError::Hash) }
+    }
 }

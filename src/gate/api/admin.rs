@@ -1,0 +1,27 @@
+//! Commands of operators and analysts: parsed here, judged and done by the keeper.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use strongroom_protocol::admin::AdminCommand;
+
+use crate::call::Call;
+use crate::gate::Gate;
+use crate::refused::Refused;
+use crate::routes::Answer;
+
+/// One command, of the route's action.
+///
+/// # Errors
+/// 400, 401, 403, 409.
+pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
+    let command: AdminCommand = call.json().await?;
+    if command.action() != call.route.action {
+        return Err(Refused::bad("this command belongs to another route"));
+    }
+    let shown = gate.keeper.admin(call.origin(), call.credential.clone(), command).await?;
+    let mut response = Response::new(Body::from(shown));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,102 @@
+//! The listener: TLS under a deadline, strict HTTP/1.1, bounded everything.
+
+mod hygiene;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, version};
+
+use crate::gate::Settings;
+pub use hygiene::clean;
+
+/// A client that says nothing for so long in the middle of a body is gone.
+pub const BODY_IDLE: Duration = Duration::from_secs(60);
+/// A TLS handshake takes less.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From a connection's start, or the end of the last answer, to the end of the next request's headers.
+const HEADERS: Duration = Duration::from_secs(30);
+/// Bytes of a request's headers, and of hyper's own buffer.
+const BUFFER: usize = 64 * 1024;
+
+/// The client's address, for the record.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
+pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
+    let folder = settings.data_dir.join("tls");
+    let read = |what: &str, error: &dyn std::fmt::Display| format!("{}: {error}", folder.join(what).display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(folder.join("server.pem"))
+        .map_err(|error| read("server.pem", &error))?
+        .collect();
+    let chain = chain.map_err(|error| read("server.pem", &error))?;
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let versions: &[&_] = if settings.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    let mut config = config.map_err(|error| error.to_string())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Accepts for ever. Past the bound, connections wait in the kernel's queue.
+pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, connections_max: usize) {
+    let slots = Arc::new(Semaphore::new(connections_max));
+    loop {
+        // The semaphore is never closed.
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: others end soon.
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, service) = (tls.clone(), service.clone());
+        tokio::spawn(async move {
+            let _ = socket.set_nodelay(true);
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await else { return };
+            let peer = Peer(peer.ip());
+            let service = tower_service(service, peer);
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(BUFFER).half_close(false);
+            // A connection that breaks is its client's affair.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(slot);
+        });
+    }
+}
+
+fn tower_service(
+    service: Router,
+    peer: Peer,
+) -> impl hyper::service::Service<
+    hyper::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> {
+    let inner = TowerToHyperService::new(service);
+    hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        hyper::service::Service::call(&inner, request.map(axum::body::Body::new) as Request)
+    })
+}

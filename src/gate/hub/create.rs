@@ -1,0 +1,90 @@
+//! `POST /api/repos/create`: a repository with its first commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json as value;
+use strongroom_domain::RepoPath;
+use strongroom_protocol::{Grant, Refusal, Target};
+use strongroom_storage::{FileEntry, ObjectId, Operation, Placed, blob_id};
+
+use super::keys;
+use crate::call::Call;
+use crate::gate::Gate;
+use crate::intake::receive;
+use crate::refused::Refused;
+use crate::routes::{Answer, json};
+
+/// What the Hub itself puts into a new repository, shortened to what our clients use.
+const GITATTRIBUTES: &str = include_str!("gitattributes.txt");
+
+#[derive(Deserialize)]
+struct Body {
+    name: String,
+    organization: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// Makes it. One that is there already is a 409 with its `url`.
+///
+/// # Errors
+/// 400, 403, 409.
+pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
+    let body: Body = call.json().await?;
+    let kind = body.kind.as_deref().unwrap_or("model").parse()?;
+    let (namespace, name) = match body.name.split_once('/') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name.to_owned()),
+        None => (body.organization.clone(), body.name.clone()),
+    };
+    let made = gate.keeper.create_repo(call.origin(), call.credential.clone(), kind, namespace.clone(), name.clone());
+    let url = |id: &str| format!("{}/{}{id}", call.base, kind.url_prefix());
+    let grant = match made.await {
+        Ok(grant) => grant,
+        Err(Refusal::Conflict(why)) => {
+            let namespace = match namespace {
+                Some(namespace) => namespace,
+                None => {
+                    let (origin, credential) = (call.origin(), call.credential.clone());
+                    let whoami = gate.keeper.authorize(origin, credential, strongroom_domain::Action::Whoami, Target::System);
+                    whoami.await?.parts().principal.clone()
+                }
+            };
+            let url = url(&format!("{namespace}/{name}"));
+            let body = value!({"error": why, "url": url});
+            return Err(Refused::new(StatusCode::CONFLICT, why).with_body(body));
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    first_commit(&gate, &grant).await?;
+    let id = grant.repo()?.parts().name.clone();
+    Ok(json(&value!({"url": url(id.as_str()), "name": id.as_str(), "id": id.as_str()})))
+}
+
+async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
+    let path: RepoPath = ".gitattributes".parse()?;
+    let compartment = gate.compartment(&path);
+    let repo = grant.repo()?;
+    let part = repo.part(compartment).ok_or_else(Refused::repo)?;
+    let received = receive(gate, &part.recipient, GITATTRIBUTES.as_bytes()).await?;
+    let file = FileEntry {
+        object: received.object.0,
+        size: received.size,
+        sha256: received.sha256,
+        blob: blob_id(GITATTRIBUTES.as_bytes()),
+        lfs: false,
+        envelope_mac: FileEntry::mac(&part.keys, ObjectId(received.object.0), &received.header),
+    };
+    let put = Operation::Put(path, Box::new(Placed { compartment, file, header: Some(received.header) }));
+    let keys: BTreeMap<_, _> = keys(grant)?;
+    let about = ("initial commit", "", grant.parts().principal.as_str());
+    let record = async |id: strongroom_domain::Commit, parts| {
+        let digest = Some(id.to_string());
+        gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts).await.map_err(Refused::from)
+    };
+    let shared = &repo.parts().shared;
+    gate.catalog.make_commit(repo.parts().id, shared, &keys, None, "main", &[put], about, record).await?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! `GET /api/{kind}s/{id}[/revision/{rev}]`.
+
+use std::sync::Arc;
+
+use super::{commit_at, describe, view};
+use crate::call::Call;
+use crate::gate::Gate;
+use crate::routes::{Answer, json};
+
+/// A repository at a revision.
+///
+/// # Errors
+/// 404.
+pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
+    let revision = call.revision()?;
+    let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
+    let repo = grant.repo()?;
+    let commit = commit_at(&gate, repo, &revision).await?;
+    let files = view(&gate, repo, &commit).list(None, true).await?.unwrap_or_default();
+    let mut shown = describe::repo(repo, &commit, Some(&files), call.flag("blobs"));
+    // With `expand`, only what is asked for.
+    let wanted: Vec<&str> = call.queries("expand").collect();
+    if let Some(map) = shown.as_object_mut().filter(|_| !wanted.is_empty()) {
+        map.retain(|key, _| matches!(key.as_str(), "_id" | "id" | "modelId") || wanted.contains(&key.as_str()));
+    }
+    Ok(json(&shown))
+}

@@ -1,0 +1,86 @@
+//! The Hugging Face Hub's API, as stock clients speak it. One endpoint a file.
+
+pub mod branch;
+pub mod commit;
+pub mod commits;
+pub mod create;
+mod describe;
+pub mod info;
+pub mod lfs;
+pub mod list;
+pub mod manage;
+pub mod misc;
+pub mod paths_info;
+pub mod preupload;
+pub mod refs;
+pub mod resolve;
+pub mod shard;
+pub mod tag;
+pub mod tree;
+pub mod xet;
+
+use std::collections::BTreeMap;
+
+use strongroom_domain::{Compartment, RepoPath, Revision};
+use strongroom_protocol::{Grant, MetaKeys, RepoGrant};
+use strongroom_storage::{CommitInfo, View};
+
+use crate::gate::Gate;
+use crate::refused::Refused;
+
+/// The commit of a revision.
+///
+/// # Errors
+/// 404 `RevisionNotFound`.
+pub async fn commit_at(gate: &Gate, repo: RepoGrant<'_>, revision: &Revision) -> Result<CommitInfo, Refused> {
+    let parts = repo.parts();
+    let id = gate.catalog.resolve(parts.id, &parts.shared, revision).await?.ok_or_else(Refused::revision)?;
+    Ok(gate.catalog.commit(parts.id, &parts.shared, id).await?)
+}
+
+/// The commit as a grant sees it.
+pub fn view<'a>(gate: &'a Gate, repo: RepoGrant<'a>, commit: &'a CommitInfo) -> View<'a> {
+    let parts = repo.parts().compartments.iter().map(|part| (part.compartment, &part.keys)).collect();
+    View { catalog: &gate.catalog, repo: repo.parts().id, parts, body: &commit.body }
+}
+
+/// Keys of the compartments that a grant reaches.
+fn keys(grant: &Grant) -> Result<BTreeMap<Compartment, MetaKeys>, Refused> {
+    Ok(grant.repo()?.parts().compartments.iter().map(|part| (part.compartment, part.keys.clone())).collect())
+}
+
+/// A path as it stands in a URL: `/` kept, everything else that is not plain encoded.
+fn encode_path(path: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    percent_encoding::utf8_percent_encode(path, KEPT).to_string()
+}
+
+/// Unix milliseconds as clients read dates.
+fn date(ms: i64) -> String {
+    let since = std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
+}
+
+/// The path in the route.
+fn path(call: &crate::call::Call) -> Result<RepoPath, Refused> {
+    call.parse("path")
+}
+
+/// The metadata of a card: what stands between its first two `---` lines. `None` where there is none.
+///
+/// # Errors
+/// Why it is not metadata.
+pub fn describe_card(content: &str) -> Result<Option<String>, String> {
+    let content = content.trim_start_matches('\u{feff}');
+    let Some(rest) = content.strip_prefix("---\n").or_else(|| content.strip_prefix("---\r\n")) else { return Ok(None) };
+    let end = rest.lines().scan(0, |at, line| {
+        let start = *at;
+        *at += line.len() + 1;
+        Some((start, line))
+    });
+    let end = end.into_iter().find(|(_, line)| line.trim_end() == "---").map(|(start, _)| start);
+    let end = end.ok_or("the metadata block is not closed by a line of three dashes")?;
+    let yaml = &rest[..end.min(rest.len())];
+    if yaml.trim().is_empty() { Ok(None) } else { Ok(Some(yaml.to_owned())) }
+}

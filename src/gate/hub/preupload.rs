@@ -1,0 +1,81 @@
+//! `POST …/preupload/{rev}`: which files come in the commit, and which as large objects.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json as value};
+use strongroom_domain::RepoPath;
+
+use super::{commit_at, view};
+use crate::call::Call;
+use crate::gate::Gate;
+use crate::refused::Refused;
+use crate::routes::{Answer, json};
+
+/// Files of one question, as clients send them.
+const FILES_MAX: usize = 256;
+/// A file of so many bytes is a large object, whatever it holds.
+const LARGE_BYTES: u64 = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Body {
+    files: Vec<File>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    path: String,
+    size: u64,
+    #[serde(default)]
+    sample: String,
+}
+
+/// Modes, and the digests of what is there.
+///
+/// # Errors
+/// 400, 404.
+pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
+    let revision = call.revision()?;
+    let body: Body = call.json().await?;
+    if body.files.len() > FILES_MAX {
+        return Err(Refused::bad(format!("at most {FILES_MAX} files at once")));
+    }
+    let mut files = Vec::new();
+    for file in &body.files {
+        let path: RepoPath = file.path.parse()?;
+        let sample = STANDARD.decode(&file.sample).map_err(|_| Refused::bad("a sample is base64"))?;
+        files.push((path, file.size, sample));
+    }
+    let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
+    let repo = grant.repo()?;
+    let commit = commit_at(&gate, repo, &revision).await?;
+    let view = view(&gate, repo, &commit);
+    let mut shown: Vec<Value> = Vec::new();
+    for (path, size, sample) in files {
+        if repo.part(gate.compartment(&path)).is_none() {
+            let text = format!("this needs the right to write {}", gate.compartment(&path));
+            return Err(Refused::new(axum::http::StatusCode::FORBIDDEN, text));
+        }
+        let large = size > 0 && (size >= LARGE_BYTES || is_large_kind(path.file_name()) || sample.contains(&0));
+        let mut line = value!({
+            "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": false,
+        });
+        if let Some((_, held)) = view.file(&path).await? {
+            let oid = if large { held.sha256.to_string() } else { held.blob.to_string() };
+            if held.lfs == large {
+                line["oid"] = oid.into();
+            }
+        }
+        shown.push(line);
+    }
+    Ok(json(&value!({"files": shown})))
+}
+
+/// What a new repository's `.gitattributes` says.
+fn is_large_kind(name: &str) -> bool {
+    let kinds = include_str!("gitattributes.txt").lines().filter_map(|line| line.split(' ').next()?.strip_prefix("*."));
+    let Some((_, extension)) = name.rsplit_once('.') else { return false };
+    kinds.into_iter().any(|kind| kind.eq_ignore_ascii_case(extension))
+}

@@ -1,0 +1,107 @@
+//! Receiving: hashes and seals what comes, piece by piece. Plaintext never touches a disk.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use strongroom_domain::Sha256;
+use strongroom_envelope::{FileKey, Header, Recipient, Sealer};
+use strongroom_storage::{ObjectId, ObjectWriter};
+
+use crate::gate::Gate;
+use crate::refused::Refused;
+
+/// An object that is coming in.
+pub struct Intake {
+    id: ObjectId,
+    header: Vec<u8>,
+    sealer: Sealer,
+    writer: ObjectWriter,
+    hash: Context,
+    size: u64,
+}
+
+/// An object that came in whole. Nothing names it yet.
+pub struct Received {
+    /// Its payload.
+    pub object: ObjectId,
+    /// Its header.
+    pub header: Vec<u8>,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// Of the plaintext.
+    pub sha256: Sha256,
+}
+
+fn broken(error: impl std::fmt::Display) -> Refused {
+    tracing::error!(%error, "sealing");
+    Refused::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the server can't seal what was sent")
+}
+
+impl Intake {
+    /// Begins an object for a recipient (`age1…`). Needs no secret.
+    ///
+    /// # Errors
+    /// 500, 507.
+    pub async fn begin(gate: &Gate, recipient: &str) -> Result<Self, Refused> {
+        let recipient: Recipient = recipient.parse().map_err(broken)?;
+        let key = FileKey::generate().map_err(broken)?;
+        let header = Header::seal(&key, &[recipient]).map_err(broken)?.as_bytes().to_vec();
+        let id = ObjectId::generate()?;
+        let mut writer = gate.objects.begin(id).await?;
+        let sealer = Sealer::new(&key, writer.buffer()).map_err(broken)?;
+        Ok(Self { id, header, sealer, writer, hash: Context::new(&SHA256), size: 0 })
+    }
+
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// 507 and 500; then call [`Intake::abort`].
+    pub async fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
+        self.size += piece.len() as u64;
+        self.hash.update(piece);
+        self.sealer.push(piece, self.writer.buffer()).map_err(broken)?;
+        Ok(self.writer.flush().await?)
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// 507 and 500.
+    pub async fn finish(self) -> Result<Received, Refused> {
+        let mut writer = self.writer;
+        self.sealer.finish(writer.buffer()).map_err(broken)?;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.hash.finish().as_ref()); // SHA-256 has 32 bytes
+        writer.finish().await?;
+        Ok(Received { object: self.id, header: self.header, size: self.size, sha256: Sha256::from_bytes(sha256) })
+    }
+
+    /// Gives up.
+    pub async fn abort(self) {
+        self.writer.abort().await;
+    }
+}
+
+/// A small object that is there already: sealed and written at once.
+///
+/// # Errors
+/// 507 and 500.
+pub async fn receive(gate: &Gate, recipient: &str, content: &[u8]) -> Result<Received, Refused> {
+    let recipient: Recipient = recipient.parse().map_err(broken)?;
+    let key = FileKey::generate().map_err(broken)?;
+    let header = Header::seal(&key, &[recipient]).map_err(broken)?.as_bytes().to_vec();
+    let object = ObjectId::generate()?;
+    let mut payload = Vec::with_capacity(content.len() + 64);
+    let mut sealer = Sealer::new(&key, &mut payload).map_err(broken)?;
+    sealer.push(content, &mut payload).map_err(broken)?;
+    sealer.finish(&mut payload).map_err(broken)?;
+    gate.objects.put(object, payload).await?;
+    let mut hash = Context::new(&SHA256);
+    hash.update(content);
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(hash.finish().as_ref()); // SHA-256 has 32 bytes
+    Ok(Received { object, header, size: content.len() as u64, sha256: Sha256::from_bytes(sha256) })
+}

@@ -1,0 +1,162 @@
+//! Errors become HTTP here, in one table.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use strongroom_domain::{Commit, NameError, PathError, RevisionError};
+use strongroom_protocol::Refusal;
+use strongroom_storage::{CatalogError, ObjectError};
+
+/// A refusal as the client sees it: a status, a word that stock clients turn into their own exception, a reason.
+#[derive(Debug)]
+pub struct Refused {
+    /// The status.
+    pub status: StatusCode,
+    code: Option<&'static str>,
+    /// The reason; ASCII, without the input.
+    pub message: String,
+    commit: Option<Commit>,
+    body: Option<serde_json::Value>,
+    headers: Vec<(header::HeaderName, String)>,
+}
+
+impl Refused {
+    /// A refusal with a reason and no word.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, code: None, message: message.into(), commit: None, body: None, headers: Vec::new() }
+    }
+
+    /// Bad input: 400.
+    pub fn bad(message: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message.to_string())
+    }
+
+    /// No such repository, or no right to it.
+    pub fn repo() -> Self {
+        Self { code: Some("RepoNotFound"), ..Self::new(StatusCode::NOT_FOUND, "Repository not found") }
+    }
+
+    /// No such revision.
+    pub fn revision() -> Self {
+        Self { code: Some("RevisionNotFound"), ..Self::new(StatusCode::NOT_FOUND, "Invalid rev id") }
+    }
+
+    /// No such file; with the commit in which it was looked for, which clients remember.
+    pub fn entry(commit: Option<Commit>) -> Self {
+        Self { code: Some("EntryNotFound"), commit, ..Self::new(StatusCode::NOT_FOUND, "Entry not found") }
+    }
+
+    /// The branch moved: the exact text that stock clients know.
+    pub fn moved() -> Self {
+        let text = "The branch was updated since you opened this page. Please refresh and try again.";
+        Self::new(StatusCode::PRECONDITION_FAILED, text)
+    }
+
+    /// With another body than `{"error": …}`.
+    pub fn with_body(self, body: serde_json::Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// With another reason.
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
+    /// With a header.
+    pub fn with_header(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Response<Body> {
+        let body = self.body.unwrap_or_else(|| serde_json::json!({"error": self.message}));
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(code) = self.code {
+            headers.insert("x-error-code", HeaderValue::from_static(code));
+        }
+        let text: String = self.message.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(512).collect();
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert("x-error-message", value);
+        }
+        if let Some(commit) = self.commit.and_then(|commit| HeaderValue::from_str(&commit.to_string()).ok()) {
+            headers.insert("x-repo-commit", commit);
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            // To a stranger every repository is one that is not there.
+            Refusal::Anonymous => Self { code: Some("RepoNotFound"), ..Self::new(StatusCode::UNAUTHORIZED, text) }
+                .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\""),
+            Refusal::Credential => {
+                Self::new(StatusCode::UNAUTHORIZED, "Invalid credentials in Authorization header")
+                    .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\"")
+            }
+            Refusal::NotFound => Self::repo(),
+            Refusal::Forbidden(_) | Refusal::Over => Self::new(StatusCode::FORBIDDEN, text),
+            Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
+            Refusal::Invalid(_) => Self::bad(text),
+            Refusal::OverBudget(seconds) => Self::new(StatusCode::TOO_MANY_REQUESTS, text)
+                .with_header(header::RETRY_AFTER, seconds.to_string()),
+            Refusal::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            Refusal::Unavailable(why) => {
+                tracing::error!(why, "keeper unavailable");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server can't answer now; try again")
+            }
+        }
+    }
+}
+
+impl From<CatalogError> for Refused {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Full => full(),
+            CatalogError::Object(error) => error.into(),
+            CatalogError::Refused(why) => Self::new(StatusCode::BAD_REQUEST, why),
+            CatalogError::Moved => Self::moved(),
+            CatalogError::Taken => Self::new(StatusCode::CONFLICT, "it is there already"),
+            error => {
+                tracing::error!(%error, "catalogue");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the catalogue is damaged or does not answer")
+            }
+        }
+    }
+}
+
+impl From<ObjectError> for Refused {
+    fn from(error: ObjectError) -> Self {
+        if matches!(error, ObjectError::Full) {
+            return full();
+        }
+        tracing::error!(%error, "object store");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the object store is damaged or does not answer")
+    }
+}
+
+fn full() -> Refused {
+    Refused::new(StatusCode::INSUFFICIENT_STORAGE, "the server's disk is full; nothing was changed")
+}
+
+macro_rules! bad_input {
+    ($($error:ty),*) => { $(
+        impl From<$error> for Refused {
+            fn from(error: $error) -> Self {
+                Self::bad(error)
+            }
+        }
+    )* };
+}
+
+bad_input!(NameError, PathError, RevisionError);

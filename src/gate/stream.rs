@@ -1,0 +1,158 @@
+//! Sending: reads ciphertext, opens chunks, hands plaintext on; constant memory, only the chunks that the range touches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use strongroom_domain::{Commit, Compartment};
+use strongroom_envelope::{CHUNK_BYTES, ChunkRange, FileKey, NONCE_BYTES, Payload, TAG_BYTES, ciphertext_len};
+use strongroom_protocol::{Grant, ObjectRef};
+use strongroom_storage::{ObjectId, ObjectReader};
+use zeroize::Zeroize;
+
+use crate::gate::Gate;
+use crate::refused::Refused;
+use crate::watch::Watched;
+
+/// Chunks that are read and opened at once: 256 KiB was the best of what was measured.
+const RUN: u64 = 4;
+
+/// A payload that is open for reading, by chunks.
+pub struct OpenObject {
+    reader: ObjectReader,
+    payload: Payload,
+    size: u64,
+}
+
+impl OpenObject {
+    /// Opens a payload with its file key.
+    ///
+    /// # Errors
+    /// 500 where the payload is missing or has another length.
+    pub async fn new(gate: &Gate, object: ObjectId, size: u64, key: &FileKey) -> Result<Self, Refused> {
+        let damaged = || Refused::from(strongroom_storage::ObjectError::Missing);
+        let reader = gate.objects.open(object, ciphertext_len(size).ok_or_else(damaged)?).await?;
+        let mut nonce = [0; NONCE_BYTES];
+        reader.read(0, &mut nonce)?;
+        Ok(Self { reader, payload: Payload::new(key, &nonce), size })
+    }
+
+    /// The plaintext of a range; nothing of it is given out unless all of its chunks are whole.
+    ///
+    /// # Errors
+    /// 500 for a payload that was damaged.
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>, Refused> {
+        let damaged = || Refused::from(strongroom_storage::ObjectError::Missing);
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let touched = ChunkRange::of(range.clone(), self.size).ok_or_else(damaged)?;
+        let mut buffer = vec![0; (touched.payload.end - touched.payload.start) as usize];
+        self.reader.read(touched.payload.start, &mut buffer)?;
+        let sealed = (CHUNK_BYTES + TAG_BYTES) as usize;
+        let (mut from, mut to) = (0, 0);
+        for index in touched.chunks.clone() {
+            let end = (from + sealed).min(buffer.len());
+            let last = touched.last && index + 1 == touched.chunks.end;
+            let opened = self.payload.open_chunk(index, last, &mut buffer[from..end]);
+            let Ok(length) = opened.map(|plain| plain.len()) else {
+                buffer.zeroize();
+                return Err(damaged());
+            };
+            buffer.copy_within(from..from + length, to);
+            (from, to) = (end, to + length);
+        }
+        buffer.truncate(to);
+        buffer.drain(..touched.skip as usize);
+        buffer.truncate((range.end - range.start) as usize);
+        Ok(buffer)
+    }
+}
+
+/// What is to be sent.
+pub struct Sending {
+    /// Its compartment.
+    pub compartment: Compartment,
+    /// Through which commit.
+    pub commit: Option<Commit>,
+    /// Its path.
+    pub path: Option<String>,
+    /// Its payload.
+    pub object: ObjectId,
+    /// Its header.
+    pub header: Vec<u8>,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// Those that are asked for.
+    pub range: Range<u64>,
+}
+
+struct State {
+    gate: Arc<Gate>,
+    grant: Grant,
+    watched: Watched,
+    object: OpenObject,
+    path: Option<String>,
+    range: Range<u64>,
+    at: u64,
+}
+
+impl Drop for State {
+    /// Also when the client hangs up: that is how a cut transfer comes to its record.
+    fn drop(&mut self) {
+        let (keeper, path) = (self.gate.keeper.clone(), self.path.take());
+        let (grant, range, bytes) = (self.grant.id(), self.range.clone(), self.at - self.range.start);
+        let held = self.gate.recording.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = keeper.delivered(grant, path, range, bytes).await {
+                    tracing::error!(%error, "a delivery was not recorded");
+                }
+                drop(held);
+            });
+        }
+    }
+}
+
+/// Asks for the file key, and gives the body. The keeper's record is durable before the first byte.
+///
+/// # Errors
+/// The keeper's refusal, or 500 for a payload that is not whole.
+pub async fn send(gate: &Arc<Gate>, grant: Grant, sending: Sending) -> Result<Body, Refused> {
+    let reference = ObjectRef {
+        compartment: Some(sending.compartment),
+        commit: sending.commit,
+        path: sending.path.clone(),
+        envelope: sending.header,
+        size: sending.size,
+    };
+    let key = gate.keeper.open(&grant, reference, sending.range.clone()).await?;
+    let object = OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose())).await?;
+    let watched = gate.watch.add(&grant);
+    let (path, range) = (sending.path, sending.range);
+    let state = State { gate: gate.clone(), grant, watched, object, path, at: range.start, range };
+    // An empty file is still delivered, and recorded.
+    Ok(Body::from_stream(futures_util::stream::unfold(Some(state), step)))
+}
+
+type Step = Option<(Result<Bytes, std::io::Error>, Option<State>)>;
+
+async fn step(state: Option<State>) -> Step {
+    let mut state = state?;
+    if state.at >= state.range.end {
+        return None;
+    }
+    if state.watched.is_over() {
+        return Some((Err(std::io::Error::other("the grant is over")), None));
+    }
+    // To the end of a run of chunks, so that the next read begins with a chunk.
+    let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.range.end);
+    match state.object.read(state.at..end) {
+        Ok(plain) => {
+            state.at = end;
+            Some((Ok(Bytes::from(plain)), Some(state)))
+        }
+        Err(refused) => Some((Err(std::io::Error::other(refused.message)), None)),
+    }
+}
