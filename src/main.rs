@@ -1,5 +1,5 @@
 //! The `strongroom` binary: a supervisor, a keeper, a gate or a command, chosen from its arguments.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    strongroom_cli::main()
 }

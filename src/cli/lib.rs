@@ -1,1 +1,40 @@
-//! The command line: serve, init, and a verb for each thing an operator does.
+//! The command line: serve, init, and a verb for each thing that an operator or an analyst does.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 usage.
+
+mod arguments;
+mod client;
+mod command;
+mod config;
+mod doctor;
+mod init;
+mod serve;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    match command::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strongroom: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, in words for the one who typed the command.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(pub String);
+
+impl Failed {
+    /// With what it was about.
+    pub fn about(what: impl std::fmt::Display) -> impl FnOnce(&dyn std::fmt::Display) -> Self {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}

@@ -3,12 +3,14 @@
 //! An answer waits for its group. The group's transaction reads the policy generation: a decision made under an older one
 //! is not recorded and not released, but made again.
 
+mod copy;
 mod leaf;
 mod record;
 mod search;
 mod tiles;
 mod writer;
 
+pub use copy::read_copy;
 pub use leaf::{Leaf, StoredLeaf};
 pub use record::Record;
 pub use search::{Filter, SearchError, leaves, search};

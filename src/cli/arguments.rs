@@ -1,0 +1,453 @@
+//! What may be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
+
+/// A private repository server for AI models and datasets that assumes it will be broken into.
+#[derive(Parser)]
+#[command(name = "strongroom", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Nothing: initialise if needed, and serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve; on an empty data directory, initialise first
+    Serve(Server),
+    /// Initialise a data directory without serving
+    Init {
+        #[command(flatten)]
+        server: Server,
+        /// Name of the first principal and of its namespace
+        #[arg(long, default_value = "admin")]
+        name: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for what is dangerous in the configuration; exit code 1 where there is something
+    Doctor {
+        #[command(flatten)]
+        server: Server,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Principals: create, list, show, remove
+    #[command(subcommand)]
+    User(User),
+    /// Roles: grant, revoke, allow, deny, list
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Access tokens: create, list, revoke
+    #[command(subcommand)]
+    Token(Token),
+    /// Repositories: create, list, show, move, remove
+    #[command(subcommand)]
+    Repo(Repo),
+    /// Locks: stop a principal, a token or a repository at once
+    #[command(subcommand)]
+    Lock(Lock),
+    /// The log: search, verify, prove, checkpoint
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Keys: break-glass recovery of one object
+    #[command(subcommand)]
+    Key(Key),
+    /// The trusted process (started by the supervisor)
+    #[command(hide = true)]
+    Keeper {
+        /// The configuration as JSON
+        config: String,
+    },
+    /// The exposed process (started by the supervisor)
+    #[command(hide = true)]
+    Gate {
+        /// The configuration as JSON
+        config: String,
+    },
+}
+
+/// Where a server is and how it is set up.
+#[derive(Args, Default, Clone)]
+pub struct Server {
+    /// Configuration file (TOML); see deploy/strongroom.toml
+    #[arg(long, env = "STRONGROOM_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data directory
+    #[arg(long, env = "STRONGROOM_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port to listen on
+    #[arg(long, env = "STRONGROOM_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// File of the root key; never inside the data directory
+    #[arg(long, env = "STRONGROOM_ROOT_KEY")]
+    pub root_key: Option<PathBuf>,
+}
+
+/// How a command reaches the server.
+#[derive(Args, Clone)]
+pub struct Remote {
+    /// The server's URL
+    #[arg(long, env = "STRONGROOM_URL", global = true)]
+    pub url: Option<String>,
+    /// File of the CA that signed its certificate
+    #[arg(long, env = "STRONGROOM_CA", global = true)]
+    pub ca: Option<PathBuf>,
+    /// JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Verbs about principals.
+#[derive(Subcommand)]
+pub enum User {
+    /// Make a principal
+    Create {
+        /// What it is called
+        name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// All principals
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// One principal with its roles and tokens
+    Show {
+        /// Which
+        name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Remove a principal: its tokens and roles end
+    Remove {
+        /// Which
+        name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Where a role is held.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Where {
+    /// In this namespace
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// In this repository
+    #[arg(long, value_name = "NS/NAME")]
+    pub repo: Option<RepoName>,
+    /// Everywhere
+    #[arg(long)]
+    pub system: bool,
+}
+
+/// The kind of a repository.
+#[derive(Args)]
+pub struct Kind {
+    /// model or dataset
+    #[arg(long = "type", default_value = "model", value_name = "KIND")]
+    pub kind: RepoKind,
+}
+
+/// Verbs about roles.
+#[derive(Subcommand)]
+pub enum RoleCommand {
+    /// Give a role
+    Grant {
+        /// To whom
+        user: String,
+        /// reader, writer, maintainer, owner, partner, auditor, security or admin
+        role: Role,
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take a role
+    Revoke {
+        /// From whom
+        user: String,
+        /// Which
+        role: Role,
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Allow one action beside the roles, such as key.recover
+    Allow(Line),
+    /// Deny one action; a denial wins over every role
+    Deny(Line),
+    /// Who holds what where
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// An allowance or a denial.
+#[derive(Args)]
+pub struct Line {
+    /// Whom
+    pub user: String,
+    /// Which action
+    pub action: Action,
+    /// In which compartment, where the action has them
+    #[arg(long)]
+    pub compartment: Option<Compartment>,
+    #[command(flatten)]
+    pub place: Where,
+    #[command(flatten)]
+    pub kind: Kind,
+    /// Take the line away again
+    #[arg(long)]
+    pub remove: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// Verbs about access tokens.
+#[derive(Subcommand)]
+pub enum Token {
+    /// Make a token; it is shown once
+    Create {
+        /// For whom
+        #[arg(long)]
+        user: String,
+        /// What it is called
+        #[arg(long)]
+        name: Option<String>,
+        /// Narrow it: namespace:NS, repo:NS/NAME, action:ACTION or compartment:NAME; repeat for more
+        #[arg(long = "scope", value_name = "WHAT")]
+        scopes: Vec<String>,
+        /// How long it lives, such as 7d or 12h
+        #[arg(long)]
+        expires: Option<humantime::Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Tokens, without their secrets
+    List {
+        /// Only of this principal
+        #[arg(long)]
+        user: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a token at once
+    Revoke {
+        /// By the id that `token list` shows
+        id: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Verbs about repositories.
+#[derive(Subcommand)]
+pub enum Repo {
+    /// Make a repository
+    Create {
+        /// NAMESPACE/NAME
+        name: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Repositories that you may see
+    List {
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// One repository
+    Show {
+        /// NAMESPACE/NAME
+        name: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Give a repository another name; the old one keeps answering
+    Move {
+        /// NAMESPACE/NAME that it has
+        from: RepoName,
+        /// NAMESPACE/NAME that it gets
+        to: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Delete a repository: its secret is shredded, its name stays taken
+    Remove {
+        /// NAMESPACE/NAME
+        name: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        /// Without being asked
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// What a lock stops.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Subject {
+    /// A principal
+    #[arg(long)]
+    pub user: Option<String>,
+    /// A token, by id
+    #[arg(long)]
+    pub token: Option<u64>,
+    /// A repository
+    #[arg(long, value_name = "NS/NAME")]
+    pub repo: Option<RepoName>,
+}
+
+/// Verbs about locks.
+#[derive(Subcommand)]
+pub enum Lock {
+    /// Stop something at once, streams in flight included
+    #[command(visible_alias = "create")]
+    Add {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        kind: Kind,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let it go on
+    Remove {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        kind: Kind,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// What is stopped
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Verbs about the log.
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Records, newest first
+    Search {
+        /// By whom
+        #[arg(long)]
+        principal: Option<String>,
+        /// About which repository
+        #[arg(long, value_name = "NS/NAME")]
+        repo: Option<RepoName>,
+        #[command(flatten)]
+        kind: Kind,
+        /// What: repo.read, object.open, token.create, …
+        #[arg(long)]
+        action: Option<String>,
+        /// allowed, denied, malformed, done or cut
+        #[arg(long)]
+        outcome: Option<String>,
+        /// With which token
+        #[arg(long)]
+        token: Option<u64>,
+        /// From where
+        #[arg(long)]
+        address: Option<String>,
+        /// Not before: 2h, or 2026-11-24T12:00:00Z
+        #[arg(long)]
+        since: Option<String>,
+        /// Before: 2h, or 2026-11-24T12:00:00Z
+        #[arg(long)]
+        until: Option<String>,
+        /// Records of a page
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// The next page: the `next` of the one before
+        #[arg(long)]
+        before: Option<u64>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Recompute the whole tree from stored records, and compare with the signed checkpoint
+    Verify {
+        /// A checkpoint that was saved earlier: nothing before it may have changed
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+        /// The log's key, as it was saved earlier
+        #[arg(long)]
+        key: Option<String>,
+        /// Offline, on a copy of the data directory's keeper.db
+        #[arg(long, value_name = "FILE")]
+        database: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// An inclusion proof of one record, checked here
+    Prove {
+        /// The record's number
+        record: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// The newest signed checkpoint; save it elsewhere
+    Checkpoint {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Verbs about keys.
+#[derive(Subcommand)]
+pub enum Key {
+    /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
+    Recover {
+        /// The repository
+        #[arg(long, value_name = "NS/NAME")]
+        repo: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        /// Branch, tag or commit
+        #[arg(long, default_value = "main")]
+        revision: String,
+        /// The file in it
+        #[arg(long)]
+        path: String,
+        /// Where the age file goes
+        #[arg(long)]
+        out: PathBuf,
+        /// Where its identity goes
+        #[arg(long)]
+        identity_out: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}

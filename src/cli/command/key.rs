@@ -1,0 +1,58 @@
+//! `key recover`: break glass.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::Failed;
+use crate::arguments::Key;
+use crate::client::Client;
+use crate::show::show;
+
+fn create(path: &Path) -> Result<File, Failed> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|error| Failed(format!("{}: {error}", path.display())))
+}
+
+/// `strongroom key …`.
+///
+/// # Errors
+/// The server's reason; neither file is overwritten.
+pub fn run(key: Key) -> Result<(), Failed> {
+    let Key::Recover { repo, kind, revision, path, out, identity_out, remote } = key;
+    let client = Client::new(&remote)?;
+    let (mut file, mut identity_file) = (create(&out)?, create(&identity_out)?);
+    let body = json!({"kind": kind.kind.word(), "repo": repo.as_str(), "revision": revision, "path": path});
+    let recovered = client.send("POST", "/api/strongroom/v1/key/recover", &body).and_then(|mut answer| {
+        let identity = answer.headers().get("x-strongroom-identity").and_then(|value| value.to_str().ok());
+        let identity = identity.ok_or_else(|| Failed("the answer has no identity".to_owned()))?.to_owned();
+        let failed = |error: std::io::Error| Failed(format!("{}: {error}", out.display()));
+        let mut buffer = vec![0; 256 * 1024];
+        let (mut reader, mut bytes) = (answer.body_mut().as_reader(), 0);
+        loop {
+            let read = reader.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            file.write_all(&buffer[..read]).map_err(failed)?;
+            bytes += read;
+        }
+        file.sync_all().map_err(failed)?;
+        writeln!(identity_file, "{identity}").map_err(failed)?;
+        Ok(bytes)
+    });
+    match recovered {
+        Ok(bytes) => {
+            show(&json!({"out": out, "identity_out": identity_out, "bytes": bytes}), remote.json);
+            Ok(())
+        }
+        Err(error) => {
+            // Made above, and of no use.
+            let _ = (std::fs::remove_file(&out), std::fs::remove_file(&identity_out));
+            Err(error)
+        }
+    }
+}

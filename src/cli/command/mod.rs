@@ -1,0 +1,58 @@
+//! What each command does. One noun a file.
+
+mod audit;
+mod key;
+mod people;
+mod repo;
+
+use crate::arguments::{Arguments, Command, Server};
+use crate::config::Config;
+use crate::show::show;
+use crate::{Failed, doctor, init, serve};
+
+/// Runs it.
+///
+/// # Errors
+/// The reason, for the one who typed it.
+pub fn run(arguments: Arguments) -> Result<(), Failed> {
+    match arguments.command {
+        None => serve::supervisor::serve(&Server::default()),
+        Some(Command::Serve(server)) => serve::supervisor::serve(&server),
+        Some(Command::Init { server, name, json }) => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+            let config = Config::load(&server)?;
+            if init::is_initialised(&config) {
+                let text = format!("{} holds a server already; nothing was changed", config.data_dir.display());
+                return Err(Failed(text));
+            }
+            refuse(&config)?;
+            show(&init::init(&config, &name)?, json);
+            Ok(())
+        }
+        Some(Command::Doctor { server, json }) => {
+            let config = Config::load(&server)?;
+            let findings = doctor::examine(&config);
+            let rows: Vec<_> = findings.iter().map(doctor::Finding::json).collect();
+            let refused = findings.iter().filter(|finding| finding.refused).count();
+            show(&serde_json::json!({"findings": rows, "refused": refused}), json);
+            if refused > 0 { Err(Failed(format!("{refused} findings stop the start"))) } else { Ok(()) }
+        }
+        Some(Command::User(user)) => people::user(user),
+        Some(Command::Role(role)) => people::role(role),
+        Some(Command::Token(token)) => people::token(token),
+        Some(Command::Lock(lock)) => people::lock(lock),
+        Some(Command::Repo(repo)) => repo::run(repo),
+        Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Key(key)) => key::run(key),
+        Some(Command::Keeper { config }) => serve::children::keeper(&config),
+        Some(Command::Gate { config }) => serve::children::gate(&config),
+    }
+}
+
+/// What `serve` would refuse is refused before anything is made.
+fn refuse(config: &Config) -> Result<(), Failed> {
+    match doctor::examine(config).into_iter().find(|finding| finding.refused) {
+        Some(finding) => Err(Failed(format!("{}\n  mend: {}", finding.what, finding.mend))),
+        None => Ok(()),
+    }
+}

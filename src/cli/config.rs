@@ -1,0 +1,263 @@
+//! The configuration: file, flags and environment, with safe defaults. An unknown key or a bad value stops the start and
+//! names the line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use strongroom_keeper::root::RootSource;
+
+use crate::Failed;
+use crate::arguments::Server;
+
+/// The file, as `deploy/strongroom.toml` shows it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    data_dir: Option<PathBuf>,
+    server: ServerFile,
+    root_key: RootKeyFile,
+    tokens: TokensFile,
+    budget: BudgetFile,
+    policies: PoliciesFile,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServerFile {
+    listen: SocketAddr,
+    hosts: Vec<String>,
+    connections_max: usize,
+    tls12: bool,
+    mode: Option<Mode>,
+}
+
+impl Default for ServerFile {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8443));
+        Self { listen, hosts: Vec::new(), connections_max: 1024, tls12: false, mode: None }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RootKeyFile {
+    file: Option<PathBuf>,
+    credential: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TokensFile {
+    #[serde(deserialize_with = "duration")]
+    life_max: u64,
+}
+
+impl Default for TokensFile {
+    fn default() -> Self {
+        Self { life_max: 90 * 24 * 3600 }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BudgetFile {
+    gib_per_day: u64,
+    repositories_per_day: u64,
+}
+
+impl Default for BudgetFile {
+    fn default() -> Self {
+        Self { gib_per_day: 1024, repositories_per_day: 1000 }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PoliciesFile {
+    folder: Option<PathBuf>,
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
+}
+
+/// Who can reach the server decides what is refused: see docs/decisions/0004.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Loopback only: some findings are warnings.
+    Local,
+    /// Anyone may reach it: every finding stops the start.
+    Production,
+}
+
+/// Everything, resolved. Holds no secret: it is handed to the processes as an argument.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    /// The data directory, absolute.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Names by which clients know the server.
+    pub hosts: Vec<String>,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// TLS 1.2 beside 1.3.
+    pub tls12: bool,
+    /// What is refused.
+    pub mode: Mode,
+    /// The root key's file, where it is one.
+    pub root_key: Option<PathBuf>,
+    /// The systemd credential, where it is one.
+    pub credential: Option<String>,
+    /// Longest life of a token, in seconds.
+    pub token_life_max_s: u64,
+    /// Bytes a principal may read in a day.
+    pub budget_bytes: u64,
+    /// Repositories a principal may read in a day.
+    pub budget_repos: u64,
+    /// Text of `policies/model.conf`.
+    pub model: String,
+    /// Text of `policies/roles.csv`.
+    pub roles: String,
+    /// Text of `policies/compartments.toml`.
+    pub compartments: String,
+}
+
+fn home(variable: &str, below: &str) -> Result<PathBuf, Failed> {
+    if let Some(folder) = std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
+        return Ok(folder.into());
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| Failed(format!("neither ${variable} nor $HOME is set; name paths with flags")))?;
+    Ok(Path::new(&home).join(below))
+}
+
+impl Config {
+    /// Reads the file where one is named, and lets flags and environment override it.
+    ///
+    /// # Errors
+    /// What is wrong, with its line.
+    pub fn load(server: &Server) -> Result<Self, Failed> {
+        let file = match &server.config {
+            None => File::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|error| Failed(format!("{}: {error}", path.display())))?;
+                toml::from_str(&text).map_err(|error| Failed(format!("{}: {error}", path.display())))?
+            }
+        };
+        let data_dir = match server.data_dir.clone().or(file.data_dir) {
+            Some(folder) => folder,
+            None => home("XDG_DATA_HOME", ".local/share")?.join("strongroom"),
+        };
+        let data_dir = std::path::absolute(&data_dir).map_err(|error| Failed(format!("data directory: {error}")))?;
+        let listen = server.listen.unwrap_or(file.server.listen);
+        let root_key = match (server.root_key.clone().or(file.root_key.file), &file.root_key.credential) {
+            (Some(_), Some(_)) => return Err(Failed("root_key: a file or a credential, not both".to_owned())),
+            (Some(path), None) => {
+                Some(std::path::absolute(path).map_err(|error| Failed(format!("root key: {error}")))?)
+            }
+            (None, Some(_)) => None,
+            (None, None) => {
+                // One key an instance: its name is that of the data directory's path.
+                let name: String = data_dir.display().to_string().trim_start_matches('/').replace('/', "-");
+                Some(home("XDG_CONFIG_HOME", ".config")?.join("strongroom/keys").join(format!("{name}.key")))
+            }
+        };
+        let policy = |name: &str, default: &str| match &file.policies.folder {
+            None => Ok(default.to_owned()),
+            Some(folder) => {
+                let path = folder.join(name);
+                fs::read_to_string(&path).map_err(|error| Failed(format!("{}: {error}", path.display())))
+            }
+        };
+        let local = if listen.ip().is_loopback() { Mode::Local } else { Mode::Production };
+        Ok(Self {
+            data_dir,
+            listen,
+            hosts: file.server.hosts,
+            connections_max: file.server.connections_max.max(1),
+            tls12: file.server.tls12,
+            mode: file.server.mode.unwrap_or(local),
+            root_key,
+            credential: file.root_key.credential,
+            token_life_max_s: file.tokens.life_max,
+            budget_bytes: file.budget.gib_per_day.saturating_mul(1 << 30),
+            budget_repos: file.budget.repositories_per_day,
+            model: policy("model.conf", include_str!("../../policies/model.conf"))?,
+            roles: policy("roles.csv", include_str!("../../policies/roles.csv"))?,
+            compartments: policy("compartments.toml", include_str!("../../policies/compartments.toml"))?,
+        })
+    }
+
+    /// The root key's source.
+    pub fn root(&self) -> RootSource {
+        match (&self.root_key, &self.credential) {
+            (Some(path), _) => RootSource::File(path.clone()),
+            (None, credential) => RootSource::Credential(credential.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Names that stand in the certificate.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        if !self.listen.ip().is_unspecified() {
+            names.push(self.listen.ip().to_string());
+        }
+        names.extend(self.hosts.iter().map(|host| host.split(':').next().unwrap_or(host).to_owned()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// `Host` headers that are answered.
+    pub fn host_headers(&self) -> Vec<String> {
+        let port = self.listen.port();
+        let mut hosts = Vec::new();
+        for name in self.names() {
+            let name = if name.contains(':') { format!("[{name}]") } else { name };
+            if port == 443 {
+                hosts.push(name.clone());
+            }
+            hosts.push(format!("{name}:{port}"));
+        }
+        hosts.extend(self.hosts.iter().cloned());
+        hosts
+    }
+
+    /// The URL by which this machine's clients reach it.
+    pub fn url(&self) -> String {
+        let named = self.hosts.first().cloned();
+        let host = named.unwrap_or_else(|| format!("localhost:{}", self.listen.port()));
+        format!("https://{host}")
+    }
+
+    /// The keeper's part.
+    pub fn keeper(&self) -> strongroom_keeper::Settings {
+        strongroom_keeper::Settings {
+            data_dir: self.data_dir.clone(),
+            origin: "strongroom".to_owned(),
+            token_life_max_s: self.token_life_max_s,
+            budget_bytes: self.budget_bytes,
+            budget_repos: self.budget_repos,
+            model: self.model.clone(),
+            roles: self.roles.clone(),
+        }
+    }
+
+    /// The gate's part.
+    pub fn gate(&self) -> strongroom_gate::Settings {
+        strongroom_gate::Settings {
+            data_dir: self.data_dir.clone(),
+            listen: self.listen,
+            hosts: self.host_headers(),
+            connections_max: self.connections_max,
+            tls12: self.tls12,
+            compartments: self.compartments.clone(),
+            require_sandbox: self.mode == Mode::Production && cfg!(target_os = "linux"),
+        }
+    }
+}

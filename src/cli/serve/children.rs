@@ -1,0 +1,62 @@
+//! What the two processes run.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::{harden, inherited, log, pass};
+use crate::Failed;
+use crate::config::Config;
+
+/// The keeper: takes one gate's socket after the other, until the supervisor is gone.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn keeper(config: &str) -> Result<(), Failed> {
+    log("keeper");
+    harden()?;
+    let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
+    let control = inherited()?;
+    let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
+    let core = runtime.block_on(strongroom_keeper::open(config.keeper(), root));
+    let core = core.map_err(|error| Failed(error.to_string()))?;
+    tracing::info!("keeper serves");
+    loop {
+        match pass::receive(&control) {
+            Ok(Some(gate)) => {
+                let gate = UnixStream::from(gate);
+                let (core, failed) = (Arc::clone(&core), |error: std::io::Error| Failed(error.to_string()));
+                gate.set_nonblocking(true).map_err(failed)?;
+                let served = runtime.block_on(async move {
+                    let gate = tokio::net::UnixStream::from_std(gate).map_err(failed)?;
+                    strongroom_keeper::serve(core, gate).await.map_err(|error| Failed(error.to_string()))
+                });
+                match served {
+                    Ok(()) => tracing::info!("a gate's socket ended"),
+                    Err(error) => tracing::error!(%error, "a gate is served no longer"),
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(Failed(format!("control socket: {error}"))),
+        }
+    }
+}
+
+/// The gate: says `ready` on standard output once it listens.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn gate(config: &str) -> Result<(), Failed> {
+    log("gate");
+    harden()?;
+    let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
+    let socket = inherited()?;
+    let root_key = config.root().path().unwrap_or_default();
+    let ready = |address| {
+        // The supervisor reads this; where it does not, nothing depends on it.
+        let _ = writeln!(std::io::stdout(), "ready {address}");
+    };
+    strongroom_gate::serve(&config.gate(), socket, &root_key, ready).map_err(|error| Failed(error.to_string()))
+}
