@@ -36,7 +36,9 @@ impl Client {
             Some(path) => {
                 let pem = fs::read(path).map_err(|error| Failed(format!("{}: {error}", path.display())))?;
                 let certificate = Certificate::from_pem(&pem);
-                RootCerts::new_with_certs(&[certificate.map_err(|error| Failed(format!("{}: {error}", path.display())))?])
+                RootCerts::new_with_certs(&[
+                    certificate.map_err(|error| Failed(format!("{}: {error}", path.display())))?
+                ])
             }
         };
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
@@ -51,7 +53,9 @@ impl Client {
 
     fn answer(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<Response<ureq::Body>, Failed> {
         let mut answer = answer.map_err(|error| match error {
-            ureq::Error::Rustls(error) => Failed(format!("{}: {error}; is STRONGROOM_CA the server's ca.pem?", self.url)),
+            ureq::Error::Rustls(error) => {
+                Failed(format!("{}: {error}; is STRONGROOM_CA the server's ca.pem?", self.url))
+            }
             error => Failed(format!("{}: {error}", self.url)),
         })?;
         if answer.status().is_success() {

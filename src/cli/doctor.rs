@@ -73,7 +73,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         add(true, "the server listens to others, and no name of it is configured".to_owned(), mend);
     }
     if core_dumps_hold_memory() {
-        let mend = "nothing to do for Strongroom's processes, which are not dumpable; for the rest: ulimit -c 0".to_owned();
+        let mend =
+            "nothing to do for Strongroom's processes, which are not dumpable; for the rest: ulimit -c 0".to_owned();
         add(false, "this machine keeps core dumps".to_owned(), mend);
     }
     if !cfg!(target_os = "linux") {

@@ -71,7 +71,7 @@ impl Call {
     /// # Errors
     /// 400 with the reason.
     pub fn parse<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<T, Refused> {
-        self.param(name)?.parse().map_err(|error| Refused::bad(error))
+        self.param(name)?.parse().map_err(Refused::bad)
     }
 
     /// The repository in the path.
@@ -122,7 +122,8 @@ impl Call {
     /// 400, 413.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Refused> {
         let bytes = self.bytes(JSON_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Refused::bad(format!("the body is not the JSON expected: {error}")))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Refused::bad(format!("the body is not the JSON expected: {error}")))
     }
 
     /// The whole body.
@@ -147,7 +148,11 @@ impl Call {
     /// 400 for one that was cut, 408 for one that does not come.
     pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Refused> {
         loop {
-            let frame = tokio::time::timeout(crate::http::BODY_IDLE, self.body.get_mut().unwrap_or_else(PoisonError::into_inner).frame()).await;
+            let frame = tokio::time::timeout(
+                crate::http::BODY_IDLE,
+                self.body.get_mut().unwrap_or_else(PoisonError::into_inner).frame(),
+            )
+            .await;
             let frame = frame.map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"))?;
             match frame {
                 None => return Ok(None),
@@ -174,7 +179,12 @@ impl Call {
     ///
     /// # Errors
     /// The refusal; 400 for a malformed name.
-    pub async fn authorize_repo(&self, gate: &Gate, revision: Option<&Revision>, path: Option<&str>) -> Result<Grant, Refused> {
+    pub async fn authorize_repo(
+        &self,
+        gate: &Gate,
+        revision: Option<&Revision>,
+        path: Option<&str>,
+    ) -> Result<Grant, Refused> {
         let (kind, name) = self.repo()?;
         let (revision, path) = (revision.map(ToString::to_string), path.map(str::to_owned));
         self.authorize(gate, Target::Repo { kind, name, revision, path }).await

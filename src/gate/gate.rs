@@ -116,7 +116,9 @@ pub fn serve(
     }
     let open = sandbox::check(&settings.data_dir, root_key);
     match (open.is_empty(), settings.require_sandbox) {
-        (true, _) => tracing::info!("sandbox: the keeper's database, the root key, /etc/passwd, programs and sockets are refused"),
+        (true, _) => tracing::info!(
+            "sandbox: the keeper's database, the root key, /etc/passwd, programs and sockets are refused"
+        ),
         (false, true) => return Err(ServeError::Sandbox(format!("the gate can still {}", open.join(", ")))),
         (false, false) => tracing::warn!(open = open.join(", "), "the gate's sandbox leaves doors open"),
     }

@@ -100,16 +100,15 @@ impl From<Refusal> for Refused {
             // To a stranger every repository is one that is not there.
             Refusal::Anonymous => Self { code: Some("RepoNotFound"), ..Self::new(StatusCode::UNAUTHORIZED, text) }
                 .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\""),
-            Refusal::Credential => {
-                Self::new(StatusCode::UNAUTHORIZED, "Invalid credentials in Authorization header")
-                    .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\"")
-            }
+            Refusal::Credential => Self::new(StatusCode::UNAUTHORIZED, "Invalid credentials in Authorization header")
+                .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\""),
             Refusal::NotFound => Self::repo(),
             Refusal::Forbidden(_) | Refusal::Over => Self::new(StatusCode::FORBIDDEN, text),
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
-            Refusal::OverBudget(seconds) => Self::new(StatusCode::TOO_MANY_REQUESTS, text)
-                .with_header(header::RETRY_AFTER, seconds.to_string()),
+            Refusal::OverBudget(seconds) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, text).with_header(header::RETRY_AFTER, seconds.to_string())
+            }
             Refusal::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Refusal::Unavailable(why) => {
                 tracing::error!(why, "keeper unavailable");

@@ -65,9 +65,7 @@ impl Route {
     fn paths(&self) -> Vec<(String, Option<RepoKind>)> {
         match self.base {
             Base::Root => vec![(self.path.to_owned(), None)],
-            Base::Api => {
-                RepoKind::ALL.map(|kind| (format!("/api/{}s{}", kind.word(), self.path), Some(kind))).to_vec()
-            }
+            Base::Api => RepoKind::ALL.map(|kind| (format!("/api/{}s{}", kind.word(), self.path), Some(kind))).to_vec(),
             Base::Web => RepoKind::ALL
                 .map(|kind| (format!("/{}{}", kind.url_prefix(), self.path.trim_start_matches('/')), Some(kind)))
                 .to_vec(),
@@ -176,7 +174,9 @@ async fn healthz(gate: Arc<Gate>) -> Response<Body> {
 
 fn request_id(request: &Request) -> String {
     let given = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let plain = |text: &&str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let plain = |text: &&str| {
+        !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
     if let Some(given) = given("x-request-id").or_else(|| given("x-amzn-trace-id")).filter(plain) {
         return given.to_owned();
     }

@@ -68,8 +68,7 @@ mod linux {
 
     fn landlock(data_dir: &Path) -> Result<bool, landlock::RulesetError> {
         let all = AccessFs::from_all(ABI::V4);
-        let mut ruleset =
-            Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+        let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
         for folder in ["objects", "catalog"] {
             if let Ok(folder) = PathFd::new(data_dir.join(folder)) {
                 ruleset = ruleset.add_rule(PathBeneath::new(folder, all))?;

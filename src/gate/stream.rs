@@ -90,7 +90,8 @@ pub struct Sending {
 
 struct State {
     gate: Arc<Gate>,
-    grant: Grant,
+    /// Leaves with the record of what was sent: the keeper must know it until then.
+    grant: Option<Grant>,
     watched: Watched,
     object: OpenObject,
     path: Option<String>,
@@ -101,12 +102,13 @@ struct State {
 impl Drop for State {
     /// Also when the client hangs up: that is how a cut transfer comes to its record.
     fn drop(&mut self) {
+        let Some(grant) = self.grant.take() else { return };
         let (keeper, path) = (self.gate.keeper.clone(), self.path.take());
-        let (grant, range, bytes) = (self.grant.id(), self.range.clone(), self.at - self.range.start);
+        let (range, bytes) = (self.range.clone(), self.at - self.range.start);
         let held = self.gate.recording.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = keeper.delivered(grant, path, range, bytes).await {
+                if let Err(error) = keeper.delivered(grant.id(), path, range, bytes).await {
                     tracing::error!(%error, "a delivery was not recorded");
                 }
                 drop(held);
@@ -131,7 +133,7 @@ pub async fn send(gate: &Arc<Gate>, grant: Grant, sending: Sending) -> Result<Bo
     let object = OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose())).await?;
     let watched = gate.watch.add(&grant);
     let (path, range) = (sending.path, sending.range);
-    let state = State { gate: gate.clone(), grant, watched, object, path, at: range.start, range };
+    let state = State { gate: gate.clone(), grant: Some(grant), watched, object, path, at: range.start, range };
     // An empty file is still delivered, and recorded.
     Ok(Body::from_stream(futures_util::stream::unfold(Some(state), step)))
 }

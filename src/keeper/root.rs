@@ -29,7 +29,9 @@ pub enum RootError {
         error: std::io::Error,
     },
     /// It is there already: it belongs to another instance.
-    #[error("root key {0} is there already; it is never overwritten and never shared: name another file with --root-key")]
+    #[error(
+        "root key {0} is there already; it is never overwritten and never shared: name another file with --root-key"
+    )]
     Taken(PathBuf),
     /// Others can read it.
     #[error("root key {0} can be read by others; mend: chmod 0400 {0}")]

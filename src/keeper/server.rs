@@ -94,10 +94,7 @@ impl Core {
         Err(Refusal::Unavailable("the policy changes too fast to decide".to_owned()))
     }
 
-    fn judge<T>(
-        &self,
-        judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>,
-    ) -> (Result<T, Refusal>, Record) {
+    fn judge<T>(&self, judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>) -> (Result<T, Refusal>, Record) {
         let state = self.state.read();
         let mut record = Record { time_ms: now_ms(), generation: state.generation, ..Record::default() };
         let outcome = judge(&state, &mut record);

@@ -137,11 +137,7 @@ async fn start(
 ///
 /// # Errors
 /// [`SetupError`].
-pub async fn create(
-    settings: Settings,
-    root: Identity,
-    first: &str,
-) -> Result<(Arc<Core>, SecretText), SetupError> {
+pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(Arc<Core>, SecretText), SetupError> {
     check_namespace(first)?;
     let database = connect(&file(&settings.data_dir)).await?;
     let secret = Secret::new(random()?);

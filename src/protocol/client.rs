@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admin::AdminCommand;
 use crate::frame::{FrameReader, FrameWriter, Numbered, split};
-use crate::reply::{GrantParts, Listed, PartKeys, Purpose, Refusal, RepoParts, Reply};
+use crate::reply::{GrantParts, Listed, PartKeys, Purpose, Refusal, Reply, RepoParts};
 use crate::request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};
 use crate::{Secret, SecretText};
 
@@ -218,11 +218,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn rewrap(
-        &self,
-        grant: &Grant,
-        envelopes: Vec<Rewrapped>,
-    ) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub async fn rewrap(&self, grant: &Grant, envelopes: Vec<Rewrapped>) -> Result<Vec<Vec<u8>>, Refusal> {
         let asked = envelopes.len();
         match self.ask(Request::Rewrap { grant: grant.id(), envelopes }).await? {
             Reply::Envelopes(new) if new.len() == asked => Ok(new),

@@ -156,7 +156,8 @@ impl Catalog {
         let text = if message.is_empty() { title.to_owned() } else { format!("{title}\n\n{message}") };
         let id = commit_id(git, parent.map(|parent| parent.id), author, time_ms / 1000, &text);
         record(id, changed).await?;
-        let body = CommitBody { title: title.to_owned(), message: message.to_owned(), author: author.to_owned(), roots };
+        let body =
+            CommitBody { title: title.to_owned(), message: message.to_owned(), author: author.to_owned(), roots };
         let commit = CommitInfo { id, parent: parent.map(|parent| parent.id), time_ms, body };
         self.land(repo, shared, keys, &commit, branch, operations, &written).await?;
         Ok(id)
@@ -235,13 +236,15 @@ impl Catalog {
             }
             None => {
                 let sealed = seal_meta(shared.seal.expose(), &[b"ref", &repo, &index], branch.as_bytes());
-                sqlx::query("INSERT INTO ref (repo, name_index, kind, name_sealed, target) VALUES ($1, $2, 'branch', $3, $4)")
-                    .bind(repo.to_vec())
-                    .bind(index)
-                    .bind(sealed.map_err(|_| CatalogError::Randomness)?)
-                    .bind(commit.id.as_bytes().to_vec())
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO ref (repo, name_index, kind, name_sealed, target) VALUES ($1, $2, 'branch', $3, $4)",
+                )
+                .bind(repo.to_vec())
+                .bind(index)
+                .bind(sealed.map_err(|_| CatalogError::Randomness)?)
+                .bind(commit.id.as_bytes().to_vec())
+                .execute(&mut *tx)
+                .await?;
             }
         }
         Ok(tx.commit().await?)

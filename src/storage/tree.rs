@@ -85,6 +85,9 @@ pub struct PartTree<'a> {
     pub keys: &'a MetaKeys,
 }
 
+/// The segments of a path below a directory, and what shall stand there.
+type Edit<'a> = (Vec<&'a str>, Option<&'a FileEntry>);
+
 /// What shall stand at a path: a file, or nothing.
 pub(crate) type Edits = BTreeMap<RepoPath, Option<FileEntry>>;
 
@@ -158,7 +161,7 @@ impl PartTree<'_> {
         edits: &Edits,
         written: &mut Vec<NewTree>,
     ) -> Result<Option<([u8; 32], [u8; 20])>, CatalogError> {
-        let edits: Vec<(Vec<&str>, Option<&FileEntry>)> =
+        let edits: Vec<Edit<'_>> =
             edits.iter().map(|(path, file)| (path.segments().collect(), file.as_ref())).collect();
         self.edit_below(root.copied(), &edits, written).await
     }
@@ -166,14 +169,14 @@ impl PartTree<'_> {
     async fn edit_below(
         &self,
         id: Option<[u8; 32]>,
-        edits: &[(Vec<&str>, Option<&FileEntry>)],
+        edits: &[Edit<'_>],
         written: &mut Vec<NewTree>,
     ) -> Result<Option<([u8; 32], [u8; 20])>, CatalogError> {
         let mut directory = match id {
             Some(id) => self.read(&id).await?,
             None => Directory::default(),
         };
-        let mut below: BTreeMap<&str, Vec<(Vec<&str>, Option<&FileEntry>)>> = BTreeMap::new();
+        let mut below: BTreeMap<&str, Vec<Edit<'_>>> = BTreeMap::new();
         for (segments, file) in edits {
             match (segments.as_slice(), file) {
                 ([name], None) => {

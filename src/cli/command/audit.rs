@@ -25,7 +25,18 @@ use crate::show::show;
 pub fn run(audit: Audit) -> Result<(), Failed> {
     match audit {
         Audit::Search {
-            principal, repo, kind, action, outcome, token, address, since, until, limit, before, remote,
+            principal,
+            repo,
+            kind,
+            action,
+            outcome,
+            token,
+            address,
+            since,
+            until,
+            limit,
+            before,
+            remote,
         } => {
             let query = AuditQuery {
                 principal,
@@ -63,7 +74,8 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
             let found = Client::new(&remote)?.admin("audit", &command)?;
             let (checkpoint, _) = newest(&found, None)?;
             let leaf = decode(&found["leaf"])?;
-            let path: Vec<Hash> = found["proof"].as_array().into_iter().flatten().map(hash).collect::<Result<_, _>>()?;
+            let path: Vec<Hash> =
+                found["proof"].as_array().into_iter().flatten().map(hash).collect::<Result<_, _>>()?;
             proof::verify_inclusion(record, checkpoint.size, Hash::leaf(&leaf), &path, checkpoint.root)
                 .map_err(|error| Failed(format!("record {record} is NOT in the log: {error}")))?;
             let mut shown = found.clone();
@@ -121,7 +133,8 @@ fn hash(value: &Value) -> Result<Hash, Failed> {
 /// The checkpoint in an answer, opened with the key that the asker kept, or else with the server's own.
 fn newest(found: &Value, kept: Option<&str>) -> Result<(Checkpoint, VerifierKey), Failed> {
     let text = |key: &str| found[key].as_str().unwrap_or_default();
-    let key: VerifierKey = kept.unwrap_or_else(|| text("key")).parse().map_err(|error| Failed(format!("key: {error}")))?;
+    let key: VerifierKey =
+        kept.unwrap_or_else(|| text("key")).parse().map_err(|error| Failed(format!("key: {error}")))?;
     let checkpoint = Checkpoint::open(text("checkpoint"), &key);
     Ok((checkpoint.map_err(|error| Failed(format!("the log's checkpoint: {error}")))?, key))
 }
@@ -162,21 +175,30 @@ impl Tree {
                 self.size, newest.size
             )));
         }
-        let mut shown = json!({"verified": true, "size": newest.size, "root": newest.root.to_string(), "key": key.to_string()});
+        let mut shown =
+            json!({"verified": true, "size": newest.size, "root": newest.root.to_string(), "key": key.to_string()});
         if let Some(file) = kept {
             let text = fs::read_to_string(file).map_err(|error| Failed(format!("{}: {error}", file.display())))?;
             // As `audit checkpoint` printed it, with or without --json.
-            let note = serde_json::from_str::<Value>(&text).ok().and_then(|value| value["checkpoint"].as_str().map(str::to_owned));
+            let note = serde_json::from_str::<Value>(&text)
+                .ok()
+                .and_then(|value| value["checkpoint"].as_str().map(str::to_owned));
             let old = Checkpoint::open(&note.unwrap_or(text), key);
             let old = old.map_err(|error| Failed(format!("{}: {error}", file.display())))?;
             if old.size > newest.size {
                 return Err(Failed(format!(
                     "the log was ROLLED BACK: it had {} records when {} was saved, and has {} now",
-                    old.size, file.display(), newest.size
+                    old.size,
+                    file.display(),
+                    newest.size
                 )));
             }
             if self.root(old.size) != old.root {
-                return Err(Failed(format!("the log was CHANGED: its first {} records are not those of {}", old.size, file.display())));
+                return Err(Failed(format!(
+                    "the log was CHANGED: its first {} records are not those of {}",
+                    old.size,
+                    file.display()
+                )));
             }
             shown["from_size"] = old.size.into();
         }
@@ -204,7 +226,9 @@ fn verify_online(client: &Client, key: Option<&str>, kept: Option<&Path>) -> Res
 }
 
 fn verify_offline(file: &Path, key: Option<&str>, kept: Option<&Path>) -> Result<Value, Failed> {
-    let key = key.ok_or_else(|| Failed("offline, name the log's key with --key (as `audit checkpoint` printed it)".to_owned()))?;
+    let key = key.ok_or_else(|| {
+        Failed("offline, name the log's key with --key (as `audit checkpoint` printed it)".to_owned())
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
     let copy = runtime.block_on(strongroom_keeper::log::read_copy(file));

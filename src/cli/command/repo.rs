@@ -35,7 +35,8 @@ pub fn run(repo: Repo) -> Result<(), Failed> {
             show(&json!({"moved": from.as_str(), "to": to.as_str()}), remote.json);
         }
         Repo::Remove { name, kind, yes, remote } => {
-            if !yes && !confirmed(&format!("Delete {name}? Its secret is shredded; no backup of the data opens again")) {
+            if !yes && !confirmed(&format!("Delete {name}? Its secret is shredded; no backup of the data opens again"))
+            {
                 return Err(Failed("nothing was deleted".to_owned()));
             }
             let body = json!({"name": name.name(), "organization": name.namespace(), "type": kind.kind.word()});

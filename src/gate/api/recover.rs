@@ -48,7 +48,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let length = ciphertext_len(file.size).ok_or(ObjectError::Missing)?;
     let reader = gate.objects.open(object, length).await?;
     let total = header.len() as u64 + length;
-    let mut response = Response::new(Body::from_stream(futures_util::stream::unfold((Some(header), reader, 0, length), step)));
+    let mut response =
+        Response::new(Body::from_stream(futures_util::stream::unfold((Some(header), reader, 0, length), step)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, total.into());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

@@ -38,9 +38,8 @@ pub struct Peer(pub IpAddr);
 pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
     let folder = settings.data_dir.join("tls");
     let read = |what: &str, error: &dyn std::fmt::Display| format!("{}: {error}", folder.join(what).display());
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(folder.join("server.pem"))
-        .map_err(|error| read("server.pem", &error))?
-        .collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(folder.join("server.pem")).map_err(|error| read("server.pem", &error))?.collect();
     let chain = chain.map_err(|error| read("server.pem", &error))?;
     let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());

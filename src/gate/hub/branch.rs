@@ -30,7 +30,8 @@ pub async fn create(gate: Arc<Gate>, mut call: Call) -> Answer {
     let body: Create = if bytes.is_empty() {
         Create::default()
     } else {
-        serde_json::from_slice(&bytes).map_err(|error| Refused::bad(format!("the body is not the JSON expected: {error}")))?
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Refused::bad(format!("the body is not the JSON expected: {error}")))?
     };
     let start: Revision = body.starting_point.as_deref().unwrap_or("main").parse()?;
     let short = name.short().to_owned();

@@ -96,7 +96,10 @@ impl Lines {
             }
             self.searched = self.pending.len();
             if self.searched > LINE_MAX {
-                return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "a line is too long: send this file as a large one"));
+                return Err(Refused::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "a line is too long: send this file as a large one",
+                ));
             }
             match call.piece().await? {
                 Some(piece) => self.pending.extend_from_slice(&piece),
@@ -201,9 +204,12 @@ async fn read(gate: &Gate, call: &mut Call, grant: &Grant) -> Result<(Header, Ve
             (Line::Header(value), None) => {
                 let long = value.summary.len() > TITLE_MAX || value.description.len() > MESSAGE_MAX;
                 let parent = value.parent_commit.as_deref().unwrap_or("00000");
-                let hex = (5..=40).contains(&parent.len()) && parent.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let hex =
+                    (5..=40).contains(&parent.len()) && parent.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 if value.summary.trim().is_empty() || long || value.summary.contains('\n') || !hex {
-                    return Err(at(&"a header has a one-line summary and, where given, a parentCommit of 5 to 40 hex digits"));
+                    return Err(at(
+                        &"a header has a one-line summary and, where given, a parentCommit of 5 to 40 hex digits",
+                    ));
                 }
                 header = Some(value);
             }

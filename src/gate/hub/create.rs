@@ -48,7 +48,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
                 Some(namespace) => namespace,
                 None => {
                     let (origin, credential) = (call.origin(), call.credential.clone());
-                    let whoami = gate.keeper.authorize(origin, credential, strongroom_domain::Action::Whoami, Target::System);
+                    let whoami =
+                        gate.keeper.authorize(origin, credential, strongroom_domain::Action::Whoami, Target::System);
                     whoami.await?.parts().principal.clone()
                 }
             };

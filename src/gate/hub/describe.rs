@@ -45,10 +45,14 @@ fn sibling(item: &Item, blobs: bool) -> Option<Value> {
 /// A repository at a commit.
 pub fn repo(repo: RepoGrant<'_>, commit: &CommitInfo, files: Option<&[Item]>, blobs: bool) -> Value {
     let parts = repo.parts();
-    let used: u64 = files.into_iter().flatten().map(|item| match item {
-        Item::File(_, _, file) => file.size,
-        Item::Directory(..) => 0,
-    }).sum();
+    let used: u64 = files
+        .into_iter()
+        .flatten()
+        .map(|item| match item {
+            Item::File(_, _, file) => file.size,
+            Item::Directory(..) => 0,
+        })
+        .sum();
     let mut shown = json!({
         "_id": commit.id.to_string()[..24],
         "id": parts.name.as_str(),

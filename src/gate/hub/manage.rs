@@ -68,7 +68,8 @@ pub async fn delete(gate: Arc<Gate>, mut call: Call) -> Answer {
 pub async fn settings(gate: Arc<Gate>, mut call: Call) -> Answer {
     let body: Value = call.json().await?;
     call.authorize_repo(&gate, None, None).await?;
-    let public = body["visibility"].as_str().is_some_and(|word| word != "private") || body["private"] == Value::Bool(false);
+    let public =
+        body["visibility"].as_str().is_some_and(|word| word != "private") || body["private"] == Value::Bool(false);
     if public {
         return Err(Refused::bad("every repository of this server is private: give people a role instead"));
     }

@@ -19,7 +19,8 @@ use crate::routes::{Answer, json};
 pub async fn whoami(gate: Arc<Gate>, call: Call) -> Answer {
     let grant = call.authorize(&gate, Target::System).await?;
     let parts = grant.parts();
-    let mut names: Vec<(&str, &str)> = parts.namespaces.iter().map(|(name, role)| (name.as_str(), role.as_str())).collect();
+    let mut names: Vec<(&str, &str)> =
+        parts.namespaces.iter().map(|(name, role)| (name.as_str(), role.as_str())).collect();
     names.sort_unstable();
     names.dedup_by_key(|(name, _)| *name);
     let organisations: Vec<Value> = names

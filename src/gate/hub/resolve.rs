@@ -85,7 +85,8 @@ fn describe(headers: &mut HeaderMap, file: &FileEntry, commit: Commit, name: &st
         headers.insert("x-linked-etag", value(&format!("\"{etag}\""))?);
         headers.insert("x-linked-size", value(&file.size.to_string())?);
     }
-    let plain: String = name.chars().map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') { c } else { '_' }).collect();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') { c } else { '_' }).collect();
     headers.insert(header::CONTENT_DISPOSITION, value(&format!("attachment; filename=\"{plain}\";"))?);
     Ok(())
 }
@@ -111,7 +112,8 @@ fn range(header: Option<&str>, size: u64) -> Asked {
             None => Asked::Whole,
         },
         (first, last) => {
-            let end = if last.is_empty() { Some(size) } else { number(last).map(|last| last.saturating_add(1).min(size)) };
+            let end =
+                if last.is_empty() { Some(size) } else { number(last).map(|last| last.saturating_add(1).min(size)) };
             match (number(first), end) {
                 (Some(start), Some(end)) if start < end => Asked::Part(start..end),
                 (Some(start), Some(_)) if start >= size => Asked::Outside,

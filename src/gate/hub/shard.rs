@@ -86,7 +86,8 @@ impl Xorbs<'_> {
             let repo = self.grant.repo()?.parts().id;
             let principal = &self.grant.parts().principal;
             let xorb = self.gate.catalog.xorb(repo, self.inbox, &hash.0, principal).await?;
-            let xorb = xorb.ok_or_else(|| Refused::bad("a file is made of a xorb that was not sent to this repository"))?;
+            let xorb =
+                xorb.ok_or_else(|| Refused::bad("a file is made of a xorb that was not sent to this repository"))?;
             let path = Some(format!("xorb:{hash}"));
             let object = ObjectRef { compartment: None, commit: None, path, envelope: xorb.header, size: xorb.size };
             let key = self.gate.keeper.open(self.grant, object, 0..xorb.size).await?;

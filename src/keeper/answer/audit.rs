@@ -28,12 +28,12 @@ fn unavailable(error: impl ToString) -> Refusal {
 impl Core {
     fn filter(&self, state: &State, query: &AuditQuery) -> Filter {
         // A name that is unknown finds nothing: number 0 is nobody's.
-        let principal = query.principal.as_ref().map(|name| {
-            state.principal_names.get(&name.to_ascii_lowercase()).copied().unwrap_or(0)
-        });
-        let repo = query.repo.as_ref().map(|(kind, name)| {
-            state.repo_names.get(&(*kind, name.folded())).copied().unwrap_or(0)
-        });
+        let principal = query
+            .principal
+            .as_ref()
+            .map(|name| state.principal_names.get(&name.to_ascii_lowercase()).copied().unwrap_or(0));
+        let repo =
+            query.repo.as_ref().map(|(kind, name)| state.repo_names.get(&(*kind, name.folded())).copied().unwrap_or(0));
         Filter {
             principal,
             repo,

@@ -1,9 +1,7 @@
 //! `Authorize`: authenticate, judge, record, and only then a grant.
 
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
-use strongroom_protocol::{
-    Call, Credential, GrantParts, PartKeys, Purpose, Refusal, RepoParts, Reply, Target,
-};
+use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refusal, Reply, RepoParts, Target};
 
 use super::{about, cut};
 use crate::credential::{Subject, authenticate, in_scope};
@@ -206,7 +204,8 @@ fn judge_found(
     let namespace = found.map(|(_, repo)| repo.namespace);
     let id = found.map(|(id, _)| id);
     let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
-    let question = Question { principal: subject.principal, action: Action::RepoRead, compartment: None, namespace, repo: id };
+    let question =
+        Question { principal: subject.principal, action: Action::RepoRead, compartment: None, namespace, repo: id };
     let of = |action: Action| {
         let mut parts = state.policy.compartments(&Question { action, ..question });
         parts.retain(|part| in_scope(token, action, Some(*part), namespace, id));
@@ -234,7 +233,9 @@ fn judge_found(
     }
     let bare = !has_compartments(action) && may(state, &subject, action, namespace, id);
     if allowed.is_empty() && !bare {
-        return if action == Action::KeyRecover { Err(Refusal::NotFound) } else {
+        return if action == Action::KeyRecover {
+            Err(Refusal::NotFound)
+        } else {
             Err(Refusal::Forbidden(format!("this needs the right to {action} here")))
         };
     }

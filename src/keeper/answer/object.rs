@@ -116,11 +116,7 @@ impl Core {
         Ok(Reply::Recovered(recovered.0, recovered.1))
     }
 
-    pub(super) fn answer_rewrap(
-        &self,
-        grant: GrantId,
-        envelopes: Vec<Rewrapped>,
-    ) -> Result<Reply, Refusal> {
+    pub(super) fn answer_rewrap(&self, grant: GrantId, envelopes: Vec<Rewrapped>) -> Result<Reply, Refusal> {
         let state = self.state.read();
         let live = self.live(&state, grant)?;
         if live.action != Action::RepoWrite || envelopes.len() > REWRAP_MAX {

@@ -85,9 +85,8 @@ fn user_json(state: &State, id: u64, principal: &Principal) -> Value {
 }
 
 fn token_json(state: &State, id: u64, token: &Token) -> Value {
-    let names = |ids: &[u64]| -> Vec<String> {
-        ids.iter().filter_map(|id| state.namespaces.get(id).cloned()).collect()
-    };
+    let names =
+        |ids: &[u64]| -> Vec<String> { ids.iter().filter_map(|id| state.namespaces.get(id).cloned()).collect() };
     let repos = token.body.repos.iter().filter_map(|id| state.repos.get(id).map(|repo| repo.name.to_string()));
     json!({
         "id": id,
@@ -282,7 +281,8 @@ impl Core {
     pub(super) fn token_revoke(&self, state: &State, id: u64, record: &mut Record) -> Outcome {
         record.subject = Some(format!("token {id}"));
         let token = state.tokens.get(&id).ok_or_else(|| invalid("no token has that id"))?;
-        let changes = if token.revoked_ms.is_none() { vec![Change::RevokeToken(id, record.time_ms)] } else { Vec::new() };
+        let changes =
+            if token.revoked_ms.is_none() { vec![Change::RevokeToken(id, record.time_ms)] } else { Vec::new() };
         Ok((json!({"revoked": id}), changes))
     }
 }

@@ -43,17 +43,18 @@ impl Core {
                 }
                 let own = state.principals.get(&subject.principal.0).map(|principal| principal.name.clone());
                 let namespace = namespace.clone().or(own).unwrap_or_default();
-                let name: RepoName =
-                    format!("{namespace}/{name}").parse().map_err(|error: strongroom_domain::NameError| {
-                        Refusal::Invalid(error.to_string())
-                    })?;
+                let name: RepoName = format!("{namespace}/{name}")
+                    .parse()
+                    .map_err(|error: strongroom_domain::NameError| Refusal::Invalid(error.to_string()))?;
                 record.kind = Some(kind.to_string());
                 record.repo = Some(name.to_string());
                 let place = state.namespace_names.get(&namespace.to_ascii_lowercase()).copied();
                 if place.is_none() || !may(state, &subject, Action::RepoCreate, place, None) {
                     // What a right does not reach is not told from what is not there.
                     let found = state.repo(kind, &name);
-                    if found.is_some_and(|(id, repo)| !compartments(state, &subject, Action::RepoRead, id, repo).is_empty()) {
+                    if found
+                        .is_some_and(|(id, repo)| !compartments(state, &subject, Action::RepoRead, id, repo).is_empty())
+                    {
                         return Err(taken(state, true, kind, &name));
                     }
                     return Err(Refusal::Forbidden(

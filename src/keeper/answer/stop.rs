@@ -57,9 +57,9 @@ impl Core {
     }
 
     pub(super) fn lock_list(&self, state: &State) -> Outcome {
-        let locks = state.stops.iter().map(|(stop, (reason, since))| {
-            json!({"subject": text(state, *stop), "reason": reason, "since": time(*since)})
-        });
+        let locks = state.stops.iter().map(
+            |(stop, (reason, since))| json!({"subject": text(state, *stop), "reason": reason, "since": time(*since)}),
+        );
         Ok((json!({"locks": locks.collect::<Vec<Value>>()}), Vec::new()))
     }
 }

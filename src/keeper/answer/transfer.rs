@@ -47,7 +47,9 @@ impl Core {
             record.digest = digest.as_deref().map(|digest| cut(digest, 128));
             record.compartments = compartments.iter().map(ToString::to_string).collect();
             let writes = matches!(live.action, Action::RepoWrite | Action::RepoManage | Action::RepoCreate);
-            if !writes || live.action == Action::RepoWrite && !compartments.iter().all(|part| live.compartments.contains(part)) {
+            if !writes
+                || live.action == Action::RepoWrite && !compartments.iter().all(|part| live.compartments.contains(part))
+            {
                 return Err(Refusal::NotFound);
             }
             Ok(Reply::Done)

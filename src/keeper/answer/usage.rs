@@ -24,7 +24,9 @@ impl Usage {
     /// Whatever the database says.
     pub async fn load(pool: &AnyPool, now_ms: i64) -> Result<Self, sqlx::Error> {
         let mut usage = Self { day: now_ms / DAY_MS, ..Self::default() };
-        for row in sqlx::query("SELECT principal, bytes FROM usage WHERE day = $1").bind(usage.day).fetch_all(pool).await? {
+        for row in
+            sqlx::query("SELECT principal, bytes FROM usage WHERE day = $1").bind(usage.day).fetch_all(pool).await?
+        {
             usage.bytes.insert(row.try_get::<i64, _>("principal")? as u64, row.try_get::<i64, _>("bytes")? as u64);
         }
         let rows = sqlx::query("SELECT principal, repo FROM usage_repo WHERE day = $1").bind(usage.day);

@@ -133,7 +133,8 @@ impl Log {
         let checkpoint = sign(&signer, &tiles)?;
         if size > 0 {
             let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
-            let kept = Checkpoint::open(&stored, &signer.verifier_key()).map_err(|_| failed("the stored checkpoint"))?;
+            let kept =
+                Checkpoint::open(&stored, &signer.verifier_key()).map_err(|_| failed("the stored checkpoint"))?;
             if kept.size != tiles.size() || kept.root != tiles.root()? {
                 return Err(failed("the stored tree is not that of its checkpoint"));
             }
@@ -162,10 +163,10 @@ impl Log {
         charge: Option<Charge>,
     ) -> Result<u64, LogError> {
         let (done, landed) = oneshot::channel();
-        let gone = |_| LogError::Failed("the log's writer is gone".to_owned());
+        let gone = || LogError::Failed("the log's writer is gone".to_owned());
         let wait = async {
-            self.send.send(Job { record, changes, decided, charge, done }).await.map_err(|error| gone(drop(error)))?;
-            landed.await.map_err(|error| gone(drop::<oneshot::error::RecvError>(error)))?
+            self.send.send(Job { record, changes, decided, charge, done }).await.map_err(|_| gone())?;
+            landed.await.map_err(|_| gone())?
         };
         tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late))
     }

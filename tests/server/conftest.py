@@ -1,0 +1,217 @@
+"""The real server, started as a newcomer would, and the people who use it."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PROGRAM = os.environ["STRONGROOM_BIN"]
+PEERS = Path(os.environ["STRONGROOM_TEST_PEERS"])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+class Person:
+    """Somebody with a token (or none), who speaks HTTP, the hf CLI, or the strongroom CLI."""
+
+    def __init__(self, server, token, home):
+        self.server, self.token, self.home = server, token, Path(home)
+        self.home.mkdir(parents=True, exist_ok=True)
+
+    def http(self, method, path, body=None, headers=None, token=True):
+        headers = dict(headers or {})
+        if token and self.token:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        if isinstance(body, (dict, list)):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(self.server.url + path, data=body, headers=headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=self.server.tls()), NoRedirect)
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.headers, error.read())
+
+    def environment(self, client="current"):
+        kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "HF_ENDPOINT": self.server.url,
+            "HF_TOKEN": self.token or "",
+            # The three clients read three names for the same file; each ignores the others.
+            "SSL_CERT_FILE": str(self.server.ca),
+            "REQUESTS_CA_BUNDLE": str(self.server.ca),
+            "STRONGROOM_URL": self.server.url,
+            "STRONGROOM_CA": str(self.server.ca),
+            "STRONGROOM_TOKEN": self.token or "",
+        }
+
+    def hf(self, *arguments, client="current", fails=False):
+        # Version 1 and later bring `hf`; 0.36 has it too.
+        return self.run([PEERS / client / "bin" / "hf", *arguments], fails)
+
+    def python(self, program, client="current", fails=False):
+        return self.run([PEERS / client / "bin" / "python", "-c", program], fails)
+
+    def strongroom(self, *arguments, fails=False):
+        done = self.run([PROGRAM, *arguments, "--json"], fails)
+        return done if fails else json.loads(done.stdout)
+
+    def run(self, command, fails=False, **more):
+        command = [str(part) for part in command]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=300, **more)
+        if (done.returncode != 0) != fails:
+            raise AssertionError(f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.server.log()}")
+        return done
+
+
+class Server:
+    def __init__(self, folder, config=""):
+        self.folder = Path(folder)
+        self.port = free_port()
+        self.url = f"https://localhost:{self.port}"
+        self.data = self.folder / "data"
+        self.root_key = self.folder / "keys" / "root.key"
+        self.ca = self.data / "tls" / "ca.pem"
+        self.arguments = ["--data-dir", self.data, "--root-key", self.root_key, "--listen", f"127.0.0.1:{self.port}"]
+        if config:
+            file = self.folder / "strongroom.toml"
+            file.write_text(config)
+            self.arguments += ["--config", file]
+        self.process = None
+        self.people = 0
+        text = subprocess.run([PROGRAM, "init", *map(str, self.arguments), "--json"], capture_output=True, text=True)
+        assert text.returncode == 0, text.stderr
+        self.made = json.loads(text.stdout)
+        self.start()
+        self.owner = Person(self, self.made["admin_token"], self.folder / "home-owner")
+
+    def start(self):
+        self.output = open(self.folder / "server.log", "ab")
+        command = [PROGRAM, "serve", *map(str, self.arguments)]
+        self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
+        self.wait()
+
+    def wait(self, seconds=20):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                break
+            if self.healthy():
+                return
+            time.sleep(0.05)
+        raise AssertionError("the server does not answer\n" + self.log())
+
+    def healthy(self):
+        try:
+            with urllib.request.urlopen(self.url + "/healthz", context=self.tls(), timeout=5) as answer:
+                return answer.read() == b"ok"
+        except OSError:
+            return False
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=40)
+        self.output.close()
+
+    def tls(self):
+        return ssl.create_default_context(cafile=str(self.ca))
+
+    def log(self):
+        return (self.folder / "server.log").read_text()
+
+    def child(self, role):
+        """The process id of the keeper or the gate."""
+        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            # The command line of a process that is not dumpable can still be read by root and by its own user.
+            if role in Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")[1:2]:
+                return int(child)
+        return None
+
+    def person(self, name, *roles, scope=()):
+        """A principal with roles such as ("writer", "acme"), and a token."""
+        self.owner.strongroom("user", "create", name)
+        for role, place in roles:
+            where = ["--system"] if place is None else ["--repo", place] if "/" in place else ["--namespace", place]
+            self.owner.strongroom("role", "grant", name, role, *where)
+        return self.with_token(name, *scope)
+
+    def with_token(self, name, *scope, expires="1h"):
+        scopes = [part for word in scope for part in ("--scope", word)]
+        made = self.owner.strongroom("token", "create", "--user", name, "--expires", expires, *scopes)
+        self.people += 1
+        person = Person(self, made["token"], self.folder / f"home-{name}-{self.people}")
+        person.token_id = made["id"]
+        return person
+
+    def stranger(self):
+        return Person(self, None, self.folder / "home-stranger")
+
+
+@pytest.fixture
+def make_server(tmp_path_factory):
+    """A server of the test's own, with a configuration of its own."""
+    made = []
+
+    def make(config=""):
+        made.append(Server(tmp_path_factory.mktemp("server"), config))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = Server(tmp_path_factory.mktemp("server"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def owner(server):
+    return server.owner
+
+
+def commit(person, repo, files, kind="model", fails=None):
+    """A commit over HTTP as clients send it; files: path → bytes."""
+    import base64
+
+    lines = [{"key": "header", "value": {"summary": "test", "description": ""}}]
+    for path, content in files.items():
+        value = {"path": path, "content": base64.b64encode(content).decode(), "encoding": "base64"}
+        lines.append({"key": "file", "value": value})
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = person.http("POST", f"/api/{kind}s/{repo}/commit/main", body, headers)
+    if fails is None:
+        assert answer.status == 200, answer.body
+    return answer

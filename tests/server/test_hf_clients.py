@@ -1,0 +1,198 @@
+"""Stock Hugging Face clients store and read a model, with no environment variable beyond endpoint, token and CA."""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from conftest import PEERS
+
+CLIENTS = ["current", "without-xet", "hf119", "hf036"]
+
+
+def safetensors(tensors):
+    header, data = {}, b""
+    for name, values in tensors.items():
+        raw = struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def make_model(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(safetensors({"w": [0.5] * 300_000, "b": [1.0, 2.0]}))
+    (folder / "random.bin").write_bytes(os.urandom(3_000_000))
+    (folder / "sub" / "dir").mkdir(parents=True)
+    (folder / "sub" / "dir" / "notes é#1.md").write_text("non-ASCII name")
+    (folder / "train.py").write_text("print('hi')\n")
+
+
+def same(one, other):
+    def files(folder):
+        found = {}
+        for path in folder.rglob("*"):
+            relative = path.relative_to(folder)
+            if path.is_file() and relative.parts[0] not in (".cache", ".gitattributes"):
+                found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    assert files(one) == files(other) and files(one)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_model_that_was_uploaded_comes_back_byte_for_byte(owner, tmp_path, client):
+    make_model(tmp_path / "model")
+    owner.hf("upload", f"admin/model-{client}", tmp_path / "model", client=client)
+    for reader in CLIENTS:
+        owner.hf("download", f"admin/model-{client}", "--local-dir", tmp_path / reader, client=reader)
+        same(tmp_path / "model", tmp_path / reader)
+
+
+@pytest.mark.parametrize("client", ["current", "hf036"])
+def test_a_second_upload_sends_only_what_changed(owner, tmp_path, client):
+    make_model(tmp_path / "model")
+    repo = f"admin/again-{client}"
+    owner.hf("upload", repo, tmp_path / "model", client=client)
+    objects = sum(1 for path in (owner.server.data / "objects").rglob("*") if path.is_file())
+    owner.hf("upload", repo, tmp_path / "model", client=client)
+    assert sum(1 for path in (owner.server.data / "objects").rglob("*") if path.is_file()) == objects
+    (tmp_path / "model" / "config.json").write_text("{}")
+    owner.hf("upload", repo, tmp_path / "model", client=client)
+    assert owner.http("GET", f"/{repo}/resolve/main/config.json").body == b"{}"
+
+
+def test_a_dataset_is_a_repository_of_its_own_kind(owner, tmp_path):
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    (tmp_path / "set" / "data" / "train.csv").write_text("text,label\nhello,1\n")
+    owner.hf("upload", "admin/set", tmp_path / "set", "--repo-type", "dataset")
+    owner.hf("download", "admin/set", "--repo-type", "dataset", "--local-dir", tmp_path / "copy")
+    same(tmp_path / "set", tmp_path / "copy")
+    assert owner.http("GET", "/api/models/admin/set").status == 404
+
+
+API = """
+import io, sys
+from huggingface_hub import HfApi, CommitOperationAdd, CommitOperationDelete, CommitOperationCopy
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import *
+api = HfApi()
+def raises(kind, call):
+    try: call()
+    except kind: return
+    raise SystemExit(f"no {kind.__name__}")
+me = api.whoami()["name"]
+repo = f"{me}/api-" + sys.version.split()[0].replace(".", "-") + "-" + __import__("huggingface_hub").__version__.replace(".", "-")
+url = api.create_repo(repo)
+assert url.repo_id == repo, url
+raises(HfHubHTTPError, lambda: api.create_repo(repo))
+assert api.create_repo(repo, exist_ok=True).repo_id == repo
+first = api.upload_file(path_or_fileobj=b"one", path_in_repo="a/one.txt", repo_id=repo)
+api.upload_file(path_or_fileobj=io.BytesIO(bytes(5_000_000)), path_in_repo="big.bin", repo_id=repo)
+assert api.file_exists(repo, "a/one.txt") and not api.file_exists(repo, "a/two.txt")
+raises(EntryNotFoundError, lambda: hf_hub_download(repo, "a/two.txt"))
+raises(RevisionNotFoundError, lambda: api.repo_info(repo, revision="nowhere"))
+raises(RepositoryNotFoundError, lambda: api.repo_info(f"{me}/nothing-here"))
+tree = {item.path: item for item in api.list_repo_tree(repo, recursive=True)}
+assert set(tree) == {".gitattributes", "a", "a/one.txt", "big.bin"}, set(tree)
+assert tree["big.bin"].lfs.size == 5_000_000 and tree["a/one.txt"].lfs is None
+import hashlib
+assert tree["a/one.txt"].blob_id == hashlib.sha1(b"blob 3\\0one").hexdigest()
+expanded = {item.path: item for item in api.list_repo_tree(repo, recursive=True, expand=True)}
+assert expanded["a/one.txt"].last_commit.oid == first.oid, expanded["a/one.txt"].last_commit
+infos = api.get_paths_info(repo, ["a", "a/one.txt", "missing"])
+assert sorted(info.path for info in infos) == ["a", "a/one.txt"]
+head = api.repo_info(repo).sha
+operations = [CommitOperationAdd("b.txt", b"b"), CommitOperationDelete("a/"), CommitOperationCopy("big.bin", "copy.bin")]
+done = api.create_commit(repo, operations, commit_message="three things", parent_commit=head)
+assert set(api.list_repo_files(repo)) == {".gitattributes", "b.txt", "big.bin", "copy.bin"}
+try: api.create_commit(repo, [CommitOperationAdd("c.txt", b"c")], commit_message="late", parent_commit=head)
+except HfHubHTTPError as error: assert error.response.status_code == 412
+else: raise SystemExit("no 412")
+raises(EntryNotFoundError, lambda: api.create_commit(repo, [CommitOperationDelete("gone.txt")], commit_message="x"))
+history = api.list_repo_commits(repo)
+assert [commit.title for commit in history][0] == "three things" and history[-1].title == "initial commit", history
+api.create_branch(repo, branch="dev/x", revision=head)
+raises(HfHubHTTPError, lambda: api.create_branch(repo, branch="dev/x"))
+api.create_branch(repo, branch="dev/x", exist_ok=True)
+api.upload_file(path_or_fileobj=b"d", path_in_repo="d.txt", repo_id=repo, revision="dev/x")
+assert "d.txt" in api.list_repo_files(repo, revision="dev/x") and "d.txt" not in api.list_repo_files(repo)
+api.create_tag(repo, tag="v1", revision=head)
+raises(HfHubHTTPError, lambda: api.create_tag(repo, tag="v1"))
+refs = api.list_repo_refs(repo)
+assert {b.name for b in refs.branches} == {"main", "dev/x"} and [t.target_commit for t in refs.tags] == [head]
+assert api.repo_info(repo, revision=head[:8]).sha == head
+api.delete_tag(repo, tag="v1"); api.delete_branch(repo, branch="dev/x")
+raises(HfHubHTTPError, lambda: api.delete_branch(repo, branch="main"))
+api.super_squash_history(repo)
+assert len(api.list_repo_commits(repo)) == 1 and "b.txt" in api.list_repo_files(repo)
+assert repo in [model.id for model in api.list_models(author=me)], list(api.list_models(author=me))
+assert repo in [model.id for model in api.list_models(search="API-")]
+assert api.auth_check(repo) is None
+api.move_repo(repo, repo + "-moved")
+assert api.repo_info(repo).id == repo + "-moved"
+raises(HfHubHTTPError, lambda: api.create_repo(repo))
+api.delete_repo(repo + "-moved")
+raises(RepositoryNotFoundError, lambda: api.repo_info(repo))
+raises(HfHubHTTPError, lambda: api.create_repo(repo + "-moved"))
+print("all of it")
+"""
+
+
+@pytest.mark.parametrize("client", ["current", "hf119", "hf036"])
+def test_the_python_api_finds_what_it_expects(owner, client):
+    assert "all of it" in owner.python(API, client=client).stdout
+
+
+def test_ten_clients_that_push_at_once_each_land(owner, tmp_path):
+    owner.hf("repos", "create", "admin/crowd")
+    program = "import sys; from huggingface_hub import HfApi; HfApi().upload_file(path_or_fileobj=b'x', path_in_repo=f'{sys.argv[1]}.txt', repo_id='admin/crowd')"
+    command = [str(PEERS / "current" / "bin" / "python"), "-c", program]
+    running = [subprocess.Popen([*command, str(n)], env=owner.environment()) for n in range(10)]
+    assert [process.wait(timeout=120) for process in running] == [0] * 10
+    listed = {line["path"] for line in owner.http("GET", "/api/models/admin/crowd/tree/main").json()}
+    assert listed == {".gitattributes", *(f"{n}.txt" for n in range(10))}
+
+
+def test_an_interrupted_download_goes_on_where_it_was_cut(owner, tmp_path):
+    content = os.urandom(3_000_000)
+    (tmp_path / "weights.bin").write_bytes(content)
+    owner.hf("upload", "admin/resume", tmp_path / "weights.bin", "weights.bin")
+    first = owner.http("GET", "/admin/resume/resolve/main/weights.bin", headers={"Range": "bytes=0-999999"})
+    rest = owner.http("GET", "/admin/resume/resolve/main/weights.bin", headers={"Range": "bytes=1000000-"})
+    assert first.status == rest.status == 206 and first.body + rest.body == content
+    assert rest.headers["Content-Range"] == "bytes 1000000-2999999/3000000"
+    past = owner.http("GET", "/admin/resume/resolve/main/weights.bin", headers={"Range": "bytes=3000000-"})
+    assert past.status == 416 and past.headers["Content-Range"] == "bytes */3000000"
+
+
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs is named in --without")
+def test_git_lfs_sends_and_fetches_objects(owner, tmp_path):
+    owner.hf("repos", "create", "admin/lfs")
+    content = os.urandom(200_000)
+    oid = hashlib.sha256(content).hexdigest()
+    batch = "/admin/lfs.git/info/lfs/objects/batch"
+    objects = [{"oid": oid, "size": len(content)}]
+    offer = owner.http("POST", batch, {"operation": "upload", "transfers": ["basic"], "objects": objects}).json()
+    href = offer["objects"][0]["actions"]["upload"]["href"]
+    path = href.removeprefix(owner.server.url)
+    # The URL alone is enough, for these bytes only.
+    assert owner.http("PUT", path, content[:-1] + b"x", token=False).status == 400
+    assert owner.http("PUT", path, content, token=False).status == 200
+    again = owner.http("POST", batch, {"operation": "upload", "transfers": ["basic"], "objects": objects}).json()
+    assert "actions" not in again["objects"][0]
+    line = {"key": "lfsFile", "value": {"path": "x.bin", "algo": "sha256", "oid": oid, "size": len(content)}}
+    header = {"key": "header", "value": {"summary": "lfs"}}
+    body = f"{json.dumps(header)}\n{json.dumps(line)}".encode()
+    assert owner.http("POST", "/api/models/admin/lfs/commit/main", body).status == 200
+    offer = owner.http("POST", batch, {"operation": "download", "transfers": ["basic"], "objects": objects}).json()
+    href = offer["objects"][0]["actions"]["download"]["href"]
+    assert owner.http("GET", href.removeprefix(owner.server.url), token=False).body == content
