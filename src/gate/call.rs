@@ -1,6 +1,5 @@
 //! One request, parsed: what a handler reads, and its one way to ask for a decision.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +14,7 @@ use strongroom_domain::{RepoKind, RepoName, Revision};
 use strongroom_protocol::{Call as Origin, Credential, Grant, SecretText, Target};
 
 use crate::gate::Gate;
+use crate::http::Peer;
 use crate::refused::Refused;
 use crate::routes::Route;
 
@@ -33,7 +33,7 @@ pub struct Call {
     /// What the client sees in `X-Request-Id`.
     pub id: String,
     /// Where from.
-    pub address: IpAddr,
+    pub peer: Peer,
     /// Who says to be asking.
     pub credential: Option<Credential>,
     /// Captured from the path, decoded.
@@ -54,7 +54,7 @@ impl Call {
     /// Where from, for the record.
     pub fn origin(&self) -> Origin {
         self.decided.store(true, Ordering::Relaxed);
-        Origin { request_id: self.id.clone(), address: self.address, route: self.route.label() }
+        Origin { request_id: self.id.clone(), address: self.peer.ip, route: self.route.label() }
     }
 
     /// A part of the path.

@@ -186,9 +186,10 @@ fn request_id(request: &Request) -> String {
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn peer(request: &Request) -> std::net::IpAddr {
+fn peer(request: &Request) -> Peer {
     // Each connection has one; see `http::accept`.
-    request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0)
+    let nobody = || Peer { ip: std::net::Ipv4Addr::UNSPECIFIED.into(), cut: Arc::default() };
+    request.extensions().get::<Peer>().cloned().unwrap_or_else(nobody)
 }
 
 async fn run(
@@ -198,7 +199,8 @@ async fn run(
     params: RawPathParams,
     request: Request,
 ) -> Response<Body> {
-    let (id, address) = (request_id(&request), peer(&request));
+    let (id, peer) = (request_id(&request), peer(&request));
+    let address = peer.ip;
     let (parts, body) = request.into_parts();
     let origin = Origin { request_id: id.clone(), address, route: route.label() };
     let refuse = async |refused: Refused| {
@@ -221,7 +223,7 @@ async fn run(
         route,
         kind,
         id: id.clone(),
-        address,
+        peer,
         credential: credential(&parts.headers),
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
@@ -239,7 +241,7 @@ async fn run(
 }
 
 async fn nothing(gate: Arc<Gate>, request: Request, status: StatusCode, reason: &str) -> Response<Body> {
-    let (id, address) = (request_id(&request), peer(&request));
+    let (id, address) = (request_id(&request), peer(&request).ip);
     let origin = Origin { request_id: id.clone(), address, route: format!("{} (none)", request.method()) };
     let answer = match gate.keeper.reject(origin, reason.to_owned(), status.as_u16()).await {
         // To a stranger there is nothing at all.

@@ -12,6 +12,7 @@ use strongroom_storage::{ObjectId, ObjectReader};
 use zeroize::Zeroize;
 
 use crate::gate::Gate;
+use crate::http::Peer;
 use crate::refused::Refused;
 use crate::watch::Watched;
 
@@ -121,7 +122,7 @@ impl Drop for State {
 ///
 /// # Errors
 /// The keeper's refusal, or 500 for a payload that is not whole.
-pub async fn send(gate: &Arc<Gate>, grant: Grant, sending: Sending) -> Result<Body, Refused> {
+pub async fn send(gate: &Arc<Gate>, grant: Grant, peer: &Peer, sending: Sending) -> Result<Body, Refused> {
     let reference = ObjectRef {
         compartment: Some(sending.compartment),
         commit: sending.commit,
@@ -131,7 +132,7 @@ pub async fn send(gate: &Arc<Gate>, grant: Grant, sending: Sending) -> Result<Bo
     };
     let key = gate.keeper.open(&grant, reference, sending.range.clone()).await?;
     let object = OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose())).await?;
-    let watched = gate.watch.add(&grant);
+    let watched = gate.watch.add(&grant, peer);
     let (path, range) = (sending.path, sending.range);
     let state = State { gate: gate.clone(), grant: Some(grant), watched, object, path, at: range.start, range };
     // An empty file is still delivered, and recorded.

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_protocol::{Grant, GrantId, Keeper};
+use tokio::sync::Notify;
+
+use crate::http::Peer;
 
 /// A revocation stops a stream within this and the way to the keeper: well within a second.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// The grants of streams in flight.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<HashMap<GrantId, Arc<AtomicBool>>>>);
+pub struct Watch(Arc<Mutex<HashMap<GrantId, Stop>>>);
 
 /// A stream's place among them; leaves with it.
 pub struct Watched {
@@ -21,11 +24,17 @@ pub struct Watched {
     over: Arc<AtomicBool>,
 }
 
+/// What ends a stream.
+struct Stop {
+    over: Arc<AtomicBool>,
+    cut: Arc<Notify>,
+}
+
 impl Watch {
-    /// Watches a grant.
-    pub fn add(&self, grant: &Grant) -> Watched {
+    /// Watches a grant; a connection that sends under it is cut when it is over.
+    pub fn add(&self, grant: &Grant, peer: &Peer) -> Watched {
         let over = Arc::new(AtomicBool::new(false));
-        self.lock().insert(grant.id(), over.clone());
+        self.lock().insert(grant.id(), Stop { over: over.clone(), cut: peer.cut.clone() });
         Watched { watch: self.clone(), id: grant.id(), over }
     }
 
@@ -40,11 +49,14 @@ impl Watch {
             // Without an answer nothing may go on.
             let dead = keeper.renew(grants.clone()).await.unwrap_or(grants);
             let held = self.lock();
-            dead.iter().filter_map(|id| held.get(id)).for_each(|over| over.store(true, Ordering::Relaxed));
+            for stop in dead.iter().filter_map(|id| held.get(id)) {
+                stop.over.store(true, Ordering::Relaxed);
+                stop.cut.notify_one();
+            }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GrantId, Arc<AtomicBool>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GrantId, Stop>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 mod hygiene;
 
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,9 +31,15 @@ const HEADERS: Duration = Duration::from_secs(30);
 /// Bytes of a request's headers, and of hyper's own buffer.
 const BUFFER: usize = 64 * 1024;
 
-/// The client's address, for the record.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The client's address, for the record.
+    pub ip: IpAddr,
+    /// Cuts the connection at once, whatever it is about to send: a stream that waits for its client is never polled, and
+    /// would not see that its grant is over.
+    pub cut: Arc<Notify>,
+}
 
 /// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
 pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
@@ -72,13 +79,22 @@ pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, co
         let (tls, service) = (tls.clone(), service.clone());
         tokio::spawn(async move {
             let _ = socket.set_nodelay(true);
+            let peer = Peer { ip: peer.ip(), cut: Arc::default() };
+            // A second descriptor, by which a cut connection is told to forget what it did not send yet.
+            let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await else { return };
-            let peer = Peer(peer.ip());
+            let cut = peer.cut.clone();
             let service = tower_service(service, peer);
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(BUFFER).half_close(false);
-            // A connection that breaks is its client's affair.
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            tokio::select! {
+                // A connection that breaks is its client's affair.
+                _ = http.serve_connection(TokioIo::new(stream), service) => {}
+                () = cut.notified() => {
+                    let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
+                }
+            }
+            drop(handle);
             drop(slot);
         });
     }
@@ -95,7 +111,7 @@ fn tower_service(
 > {
     let inner = TowerToHyperService::new(service);
     hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         hyper::service::Service::call(&inner, request.map(axum::body::Body::new) as Request)
     })
 }

@@ -137,7 +137,7 @@ pub async fn put(gate: Arc<Gate>, mut call: Call) -> Answer {
     if said.is_some_and(|said| said.as_ref() != Ok(size)) {
         return Err(Refused::bad(format!("this upload is of {size} bytes")));
     }
-    let watched = gate.watch.add(&grant);
+    let watched = gate.watch.add(&grant, &call.peer);
     let mut intake = Intake::begin(&gate, recipient).await?;
     loop {
         let piece = match call.piece().await {
@@ -190,7 +190,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
             let path = Some(format!("lfs:{oid}"));
             let compartment = part.compartment;
             let sending = Sending { compartment, commit: None, path, object, header, size, range: 0..size };
-            let mut response = Response::new(send(&gate, grant, sending).await?);
+            let mut response = Response::new(send(&gate, grant, &call.peer, sending).await?);
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
             return Ok(response);
         }

@@ -66,7 +66,7 @@ async fn answer(gate: Arc<Gate>, call: Call, with_body: bool) -> Answer {
         }
         let (commit, path) = (Some(commit.id), Some(path.to_string()));
         let sending = Sending { compartment, commit, path, object, header, size: file.size, range };
-        *response.body_mut() = send(&gate, grant, sending).await?;
+        *response.body_mut() = send(&gate, grant, &call.peer, sending).await?;
     }
     Ok(response)
 }

@@ -81,7 +81,7 @@ pub async fn xorb(gate: Arc<Gate>, mut call: Call) -> Answer {
         // The body is left unread; the connection ends after the answer.
         return Ok(json(&value!({"was_inserted": false})));
     }
-    let watched = gate.watch.add(&grant);
+    let watched = gate.watch.add(&grant, &call.peer);
     let mut intake = Intake::begin(&gate, recipient).await?;
     let mut verifier = Verifier::default();
     loop {

@@ -98,7 +98,7 @@ impl Core {
         let recovered = self
             .recorded(|state, record| {
                 let live = self.live(state, grant)?;
-                describe(state, &live, record, "key.recover");
+                describe(state, &live, record, "object.recover");
                 record.path = object.path.as_deref().map(|path| cut(path, 1024));
                 record.revision = object.commit.map(|commit| commit.to_string());
                 let part = object.compartment.filter(|part| live.compartments.contains(part));

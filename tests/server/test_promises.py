@@ -1,0 +1,458 @@
+"""The six promises, each told with the people it matters to."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Person, commit
+
+FILES = {
+    "README.md": b"# public words\n",
+    "config.json": b'{"layers": 2}',
+    "model.safetensors": os.urandom(200_000),
+    "logs/run-quokka.txt": b"loss 0.1 secret-of-the-log\n",
+    "train.py": b"print(1)\n",
+    "data/people.csv": b"name\nplanted-person\n",
+}
+
+
+@pytest.fixture(scope="module")
+def repo(owner):
+    owner.hf("repos", "create", "admin/vault")
+    commit(owner, "admin/vault", FILES)
+    return "admin/vault"
+
+
+# 1. TLS or nothing
+
+
+def test_plain_http_and_old_tls_get_no_answer(server):
+    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        plain.settimeout(15)
+        assert b"ok" not in plain.recv(4096)
+    context = server.tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        with socket.create_connection(("127.0.0.1", server.port)) as plain:
+            context.wrap_socket(plain, server_hostname="localhost")
+
+
+def test_only_healthz_answers_without_a_credential(server, repo):
+    stranger = server.stranger()
+    for method, path in [
+        ("GET", f"/api/models/{repo}"),
+        ("GET", "/api/models"),
+        ("GET", "/api/whoami-v2"),
+        ("HEAD", f"/{repo}/resolve/main/README.md"),
+        ("GET", f"/{repo}/resolve/main/README.md"),
+        ("GET", "/"),
+        ("GET", "/metrics"),
+        ("POST", "/api/strongroom/v1/user"),
+    ]:
+        answer = stranger.http(method, path, {"a": 1} if method == "POST" else None)
+        assert answer.status in (400, 401), (method, path, answer.status)
+    assert stranger.http("GET", "/healthz").body == b"ok"
+
+
+# 2. No grant, no key; no key, no bytes
+
+
+def test_a_known_person_without_a_right_cannot_tell_a_repository_from_nothing(server, repo):
+    outsider = server.person("outsider", ("writer", "elsewhere"))
+    for path in ["/api/models/{}", "/api/models/{}/tree/main", "/{}/resolve/main/README.md", "/api/models/{}/refs"]:
+        there, nothing = (outsider.http("GET", path.format(name)) for name in (repo, "admin/nothing-here"))
+        assert there.status == nothing.status == 404
+        assert there.body == nothing.body
+        varying = {"date", "x-request-id"}
+        heads = [{k.lower(): v for k, v in a.headers.items() if k.lower() not in varying} for a in (there, nothing)]
+        assert heads[0] == heads[1]
+    assert outsider.http("GET", "/api/models").json() == []
+
+
+def test_a_reader_sees_no_trace_of_the_logs_and_a_writer_does(server, repo):
+    reader, writer = server.person("reader1", ("reader", "admin")), server.person("writer1", ("writer", "admin"))
+    listed = {line["path"] for line in reader.http("GET", f"/api/models/{repo}/tree/main?recursive=true").json()}
+    assert "README.md" in listed and not any("logs" in path for path in listed)
+    assert "quokka" not in reader.http("GET", f"/api/models/{repo}").body.decode()
+    hidden = reader.http("GET", f"/{repo}/resolve/main/logs/run-quokka.txt")
+    missing = reader.http("GET", f"/{repo}/resolve/main/logs/nothing.txt")
+    assert (hidden.status, hidden.body) == (missing.status, missing.body) and hidden.status == 404
+    assert writer.http("GET", f"/{repo}/resolve/main/logs/run-quokka.txt").body == FILES["logs/run-quokka.txt"]
+
+
+def test_a_token_is_no_wider_than_its_scope(server, repo):
+    server.person("scoped", ("owner", "admin"))
+    narrow = server.with_token("scoped", "repo:admin/vault", "action:repo.read", "compartment:docs")
+    assert narrow.http("GET", f"/{repo}/resolve/main/README.md").body == FILES["README.md"]
+    assert narrow.http("GET", f"/{repo}/resolve/main/model.safetensors").status == 404
+    assert commit(narrow, repo, {"README.md": b"x"}, fails=True).status == 403
+    assert narrow.http("POST", "/api/repos/create", {"name": "x", "organization": "admin"}).status == 403
+
+
+def test_a_partner_with_one_role_in_one_repository_reads_that_one(server, repo, owner):
+    commit_to = "admin/other"
+    owner.hf("repos", "create", commit_to)
+    partner = server.person("partner1", ("reader", "admin/vault"))
+    assert partner.http("GET", f"/{repo}/resolve/main/README.md").status == 200
+    assert partner.http("GET", f"/{commit_to}/resolve/main/.gitattributes").status == 404
+    assert [row["id"] for row in partner.http("GET", "/api/models").json()] == [repo]
+
+
+def test_a_denial_wins_over_every_role(server, repo, owner):
+    writer = server.person("denied", ("owner", "admin"))
+    assert writer.http("GET", f"/{repo}/resolve/main/model.safetensors").status == 200
+    owner.strongroom("role", "deny", "denied", "repo.read", "--compartment", "weights", "--namespace", "admin")
+    assert writer.http("GET", f"/{repo}/resolve/main/model.safetensors").status == 404
+    assert writer.http("GET", f"/{repo}/resolve/main/README.md").status == 200
+
+
+def test_administrators_and_auditors_read_no_content(server, repo):
+    for name, role in [("admin2", "admin"), ("auditor2", "auditor"), ("security2", "security")]:
+        person = server.person(name, (role, None))
+        assert person.http("GET", f"/{repo}/resolve/main/README.md").status == 404, role
+        assert person.http("GET", "/api/models").json() == [], role
+
+
+def test_the_kernel_refuses_the_gate_everything_but_its_stores(server):
+    # The gate tries each of these itself when it starts, and says which it could.
+    assert "the keeper's database, the root key, /etc/passwd, programs and sockets are refused" in server.log()
+    status = Path(f"/proc/{server.child('gate')}/status").read_text()
+    assert re.search(r"Seccomp:\s+2", status) and re.search(r"NoNewPrivs:\s+1", status)
+    status = Path(f"/proc/{server.child('keeper')}/status").read_text()
+    assert re.search(r"NoNewPrivs:\s+1", status)
+
+
+def test_the_keeper_listens_to_no_network(server):
+    keeper = server.child("keeper")
+    inodes = {os.readlink(path) for path in Path(f"/proc/{keeper}/fd").iterdir()}
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{keeper}/net/{table}").read_text().splitlines()[1:]:
+            assert f"socket:[{line.split()[9]}]" not in inodes
+
+
+def test_break_glass_gives_an_age_file_that_the_stock_age_opens(server, owner, repo, tmp_path):
+    glass = server.person("breaker", ("admin", None))
+    out, identity = tmp_path / "out.age", tmp_path / "identity.txt"
+    arguments = ["key", "recover", "--repo", repo, "--path", "model.safetensors", "--out", out, "--identity-out", identity]
+    assert not glass.strongroom(*arguments, fails=True).stdout
+    assert not out.exists()
+    for compartment in ("weights", "docs"):
+        owner.strongroom("role", "allow", "breaker", "key.recover", "--compartment", compartment, "--namespace", "admin")
+    glass.strongroom(*arguments)
+    opened = subprocess.run(["age", "-d", "-i", identity, out], capture_output=True, check=True).stdout
+    assert opened == FILES["model.safetensors"]
+    # That identity opens this object alone.
+    second = ["key", "recover", "--repo", repo, "--path", "README.md", "--out", tmp_path / "r.age"]
+    glass.strongroom(*second, "--identity-out", tmp_path / "r.txt")
+    wrong = subprocess.run(["age", "-d", "-i", identity, tmp_path / "r.age"], capture_output=True)
+    assert wrong.returncode != 0
+    found = owner.strongroom("audit", "search", "--action", "object.recover", "--principal", "breaker")["records"]
+    assert [(r["path"], r["outcome"]) for r in found][:2] == [("README.md", "allowed"), ("model.safetensors", "allowed")]
+
+
+# 3. Nothing readable at rest
+
+
+def test_a_stolen_disk_shows_no_name_no_word_and_no_token(server, owner, repo):
+    person = server.person("wallaby-user", ("writer", "kangaroo-namespace"), ("owner", "kangaroo-namespace"))
+    person.http("POST", "/api/repos/create", {"name": "numbat-repo", "organization": "kangaroo-namespace"})
+    commit(person, "kangaroo-namespace/numbat-repo", {"bilby-name.txt": b"echidna-content " * 1000})
+    person.http("POST", "/api/models/kangaroo-namespace/numbat-repo/branch/possum-branch", {})
+    person.http("GET", "/kangaroo-namespace/numbat-repo/resolve/main/bilby-name.txt")
+    planted = ["wallaby-user", "kangaroo", "numbat", "bilby", "echidna", "possum", "quokka", "planted-person"]
+    planted += ["secret-of-the-log", "public words", "127.0.0.1", owner.token, person.token, "AGE-SECRET-KEY"]
+    seen = 0
+    for path in server.data.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes().lower()
+            seen += 1
+            # The certificate names the host that it is for.
+            words = [word for word in planted if not (path.parent.name == "tls" and word == "127.0.0.1")]
+            assert [word for word in words if word.lower().encode() in content] == [], path
+    assert seen > 10
+    log = server.log()
+    assert owner.token not in log and person.token not in log and "bilby" not in log
+
+
+def test_a_swapped_envelope_or_payload_is_refused_before_its_first_byte(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/swap")
+    commit(owner, "admin/swap", {"a.md": b"A" * 100, "b.md": b"B" * 100})
+    assert owner.http("GET", "/admin/swap/resolve/main/a.md").body == b"A" * 100
+    database = sqlite3.connect(server.data / "catalog" / "catalog.db")
+    rows = database.execute("SELECT object, header FROM envelope WHERE compartment = 'docs'").fetchall()
+    (one, head_one), (two, head_two) = rows
+    database.execute("UPDATE envelope SET header = ? WHERE object = ?", (head_two, one))
+    database.execute("UPDATE envelope SET header = ? WHERE object = ?", (head_one, two))
+    database.commit()
+    for name in "ab":
+        answer = owner.http("GET", f"/admin/swap/resolve/main/{name}.md")
+        assert answer.status == 500 and b"AAAA" not in answer.body and b"BBBB" not in answer.body
+    database.execute("UPDATE envelope SET header = ? WHERE object = ?", (head_one, one))
+    database.execute("UPDATE envelope SET header = ? WHERE object = ?", (head_two, two))
+    database.commit()
+    paths = [server.data / "objects" / i.hex()[:2] / i.hex()[2:] for i in (one, two)]
+    first, second = (path.read_bytes() for path in paths)
+    paths[0].write_bytes(second), paths[1].write_bytes(first)
+    for name in "ab":
+        try:
+            answer = owner.http("GET", f"/admin/swap/resolve/main/{name}.md")
+            assert b"AAAA" not in answer.body and b"BBBB" not in answer.body
+        except OSError:
+            pass  # cut before the first byte
+
+
+# 4. No decision without a record
+
+
+def test_who_read_what_is_in_the_log_with_the_bytes_really_sent(server, owner, repo):
+    reader = server.person("reader4", ("reader", "admin"))
+    reader.http("GET", f"/{repo}/resolve/main/model.safetensors", headers={"Range": "bytes=100-299"})
+    reader.http("GET", f"/{repo}/resolve/main/logs/run-quokka.txt")
+    time.sleep(0.3)
+    found = owner.strongroom("audit", "search", "--principal", "reader4")["records"]
+    by_action = {record["action"]: record for record in found}
+    opened, delivered = by_action["object.open"], by_action["object.deliver"]
+    assert opened["path"] == delivered["path"] == "model.safetensors" and opened["range"] == [100, 300]
+    assert delivered["bytes"] == 200 and delivered["outcome"] == "done" and opened["compartments"] == ["weights"]
+    assert opened["token"] == reader.token_id and opened["address"] == "127.0.0.1" and opened["repo"] == repo
+    assert opened["generation"] >= 1 and opened["request_id"]
+    assert {record["path"] for record in found if record["action"] == "repo.read"} == {
+        "model.safetensors",
+        "logs/run-quokka.txt",
+    }
+
+
+def test_failed_logins_malformed_requests_and_the_analysts_own_reading_are_records_too(server, owner, repo):
+    Person(server, "srt_nonsense", server.folder / "home-x").http("GET", f"/api/models/{repo}")
+    server.stranger().http("GET", f"/api/models/{repo}")
+    owner.http("GET", f"/{repo}/resolve/main/..%2f..%2fetc%2fpasswd")
+    owner.http("GET", "/no/such/route/at/all")
+    found = owner.strongroom("audit", "search", "--limit", "30")["records"]
+    reasons = {(record["outcome"], record.get("reason", "")) for record in found}
+    assert ("denied", "not a token of this server, or mistyped") in reasons
+    assert ("denied", "no credential") in reasons
+    assert any(outcome == "malformed" and reason.startswith("400") for outcome, reason in reasons)
+    assert ("malformed", "404 no such route") in reasons
+    assert owner.strongroom("audit", "search", "--action", "audit.search")["records"]
+
+
+def test_a_cut_download_is_recorded_as_cut(server, owner, repo):
+    commit(owner, repo, {"long.md": os.urandom(9_000_000)})
+    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            head = f"GET /{repo}/resolve/main/long.md HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
+            connection.sendall(f"{head}Authorization: Bearer {owner.token}\r\n\r\n".encode())
+            connection.recv(1000)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        found = owner.strongroom("audit", "search", "--outcome", "cut")["records"]
+        if found:
+            break
+        time.sleep(0.2)
+    assert found[0]["path"] == "long.md" and found[0]["bytes"] < 9_000_000
+
+
+def test_where_the_log_cannot_be_written_nothing_is_answered(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"a.md": b"words"})
+    lock = sqlite3.connect(server.data / "keeper" / "keeper.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    answer = owner.http("GET", "/admin/x/resolve/main/a.md")
+    assert answer.status == 503 and b"words" not in answer.body
+    lock.execute("ROLLBACK")
+    until = time.monotonic() + 15
+    while owner.http("GET", "/admin/x/resolve/main/a.md").status != 200 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+
+
+# 5. No silent history
+
+
+def tampered(copy, statement):
+    database = sqlite3.connect(copy)
+    assert database.execute(statement).rowcount > 0
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_leaf SET time_ms = time_ms + 1 WHERE seq = 3",
+        "UPDATE audit_leaf SET body_sealed = (SELECT body_sealed FROM audit_leaf WHERE seq = 2) WHERE seq = 3",
+        "DELETE FROM audit_leaf WHERE seq = 3",
+        "DELETE FROM audit_leaf WHERE seq = (SELECT MAX(seq) FROM audit_leaf)",
+        "UPDATE audit_leaf SET seq = CASE seq WHEN 3 THEN -4 ELSE -3 END WHERE seq IN (3, 4)",
+        "UPDATE audit_head SET size = size - 1, checkpoint = replace(checkpoint, size, size - 1)",
+    ],
+)
+def test_an_edited_log_is_found_offline_on_a_copy_without_any_secret(server, owner, repo, tmp_path, statement):
+    saved = owner.strongroom("audit", "checkpoint")
+    commit(owner, repo, {"more.md": os.urandom(10)})
+    copy = tmp_path / "keeper.db"
+    source = sqlite3.connect(server.data / "keeper" / "keeper.db")
+    source.backup(sqlite3.connect(copy))
+    kept = tmp_path / "checkpoint.json"
+    kept.write_text(json.dumps(saved))
+    arguments = ["audit", "verify", "--database", copy, "--key", saved["key"], "--from", kept]
+    assert owner.strongroom(*arguments)["verified"] is True
+    tampered(copy, statement)
+    assert "NOT verify" in (e := owner.strongroom(*arguments, fails=True).stderr) or "checkpoint" in e
+
+
+def test_a_log_that_was_rolled_back_is_found_by_whoever_kept_a_checkpoint(make_server, tmp_path):
+    server = make_server()
+    server.stop()
+    old = tmp_path / "old"
+    shutil.copytree(server.data, old)
+    server.start()
+    server.owner.hf("repos", "create", "admin/later")
+    saved = tmp_path / "checkpoint.json"
+    saved.write_text(json.dumps(server.owner.strongroom("audit", "checkpoint")))
+    assert server.owner.strongroom("audit", "verify", "--from", saved)["verified"] is True
+    server.stop()
+    shutil.rmtree(server.data)
+    shutil.copytree(old, server.data)
+    server.start()
+    assert "ROLLED BACK" in server.owner.strongroom("audit", "verify", "--from", saved, fails=True).stderr
+
+
+def test_a_record_is_proved_to_be_in_the_log(server, owner, repo):
+    record = owner.strongroom("audit", "search", "--limit", "1")["records"][0]["record"]
+    assert owner.strongroom("audit", "prove", str(record))["verified"] is True
+    assert "records" in owner.strongroom("audit", "prove", "999999", fails=True).stderr
+
+
+# 6. The damage has a bound and a list
+
+
+def test_a_budget_ends_the_reading(make_server):
+    server = make_server("[budget]\ngib_per_day = 0\n")
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"a.md": b"words", "empty.md": b""})
+    answer = owner.http("GET", "/admin/x/resolve/main/a.md")
+    assert answer.status == 429 and int(answer.headers["Retry-After"]) > 0 and b"words" not in answer.body
+    assert owner.http("GET", "/admin/x/resolve/main/empty.md").status == 200
+    assert owner.strongroom("audit", "search", "--action", "object.open", "--outcome", "denied")["records"]
+
+
+class SlowDownload(threading.Thread):
+    """Reads on as long as bytes come, slowly."""
+
+    def __init__(self, person, path):
+        super().__init__(daemon=True)
+        self.person, self.path, self.bytes = person, path, 0
+        self.start()
+        while self.bytes == 0:
+            time.sleep(0.01)
+
+    def run(self):
+        server = self.person.server
+        with socket.create_connection(("127.0.0.1", server.port)) as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+                head = f"GET {self.path} HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
+                connection.sendall(f"{head}Authorization: Bearer {self.person.token}\r\n\r\n".encode())
+                try:
+                    connection.settimeout(5)
+                    while piece := connection.recv(16384):
+                        self.bytes += len(piece)
+                        time.sleep(0.002)
+                except OSError:
+                    pass
+
+
+@pytest.mark.parametrize("stop", ["revoke", "lock-user", "lock-token", "lock-repo", "role"])
+def test_a_stop_ends_an_open_download_within_a_second(server, owner, stop):
+    name = f"stopped-{stop}"
+    repo = f"admin/{name}"
+    owner.hf("repos", "create", repo)
+    commit(owner, repo, {"long.md": os.urandom(12_000_000)})
+    reader = server.person(name, ("reader", repo))
+    download = SlowDownload(reader, f"/{repo}/resolve/main/long.md")
+    owner.strongroom(
+        *{
+            "revoke": ["token", "revoke", str(reader.token_id)],
+            "lock-user": ["lock", "add", "--user", name, "--reason", "incident"],
+            "lock-token": ["lock", "add", "--token", str(reader.token_id)],
+            "lock-repo": ["lock", "add", "--repo", repo],
+            "role": ["role", "revoke", name, "reader", "--repo", repo],
+        }[stop]
+    )
+    time.sleep(1)
+    # What the kernel held back was thrown away with the connection: not a byte more, though the client reads on.
+    arrived = download.bytes
+    time.sleep(1)
+    assert download.bytes == arrived < 12_000_000, stop
+    until = time.monotonic() + 5
+    while not (found := owner.strongroom("audit", "search", "--principal", name, "--outcome", "cut")["records"]):
+        assert time.monotonic() < until
+    assert found[0]["action"] == "object.deliver" and found[0]["bytes"] < 12_000_000, (stop, found)
+    assert reader.http("GET", f"/{repo}/resolve/main/long.md").status in (401, 404)
+
+
+# Processes
+
+
+def test_a_killed_gate_comes_back_and_what_was_committed_is_there(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"a.md": b"words"})
+    keeper = server.child("keeper")
+    os.kill(server.child("gate"), 9)
+    time.sleep(0.2)
+    server.wait()
+    assert server.child("keeper") == keeper
+    assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+
+
+def test_a_killed_keeper_stops_the_service_within_a_second_and_comes_back(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"a.md": b"words"})
+    old_gate = server.child("gate")
+    os.kill(server.child("keeper"), 9)
+    time.sleep(1.0)
+    assert not Path(f"/proc/{old_gate}").exists() or "zombie" in Path(f"/proc/{old_gate}/status").read_text()
+    server.wait()
+    assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+    assert owner.strongroom("audit", "verify")["verified"] is True
+
+
+def test_a_second_start_asks_nothing_and_makes_no_new_secret(make_server):
+    server = make_server()
+    key, ca = server.root_key.read_text(), server.ca.read_text()
+    server.stop()
+    server.start()
+    assert (server.root_key.read_text(), server.ca.read_text()) == (key, ca)
+    assert "srt_" not in server.log() and server.owner.http("GET", "/api/whoami-v2").json()["name"] == "admin"
+    assert oct(server.root_key.stat().st_mode)[-3:] == "400"
+
+
+def test_another_instance_does_not_take_or_overwrite_a_root_key(make_server, tmp_path):
+    server = make_server()
+    from conftest import PROGRAM
+
+    command = [PROGRAM, "init", "--data-dir", tmp_path / "data", "--root-key", server.root_key, "--json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 1 and "never overwritten and never shared" in done.stderr
