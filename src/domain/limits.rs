@@ -17,3 +17,6 @@ pub const REVISION_BYTES_MAX: usize = 255;
 
 /// Lines in `policies/compartments.toml`'s rule list: each path of a commit is matched against all of them.
 pub const COMPARTMENT_RULES_MAX: usize = 1024;
+
+/// Bytes of one file: no model has a file near it, and every sum of sizes stays far from overflow.
+pub const FILE_BYTES_MAX: u64 = 1 << 40;

@@ -1,8 +1,9 @@
 //! One request, parsed: what a handler reads, and its one way to ask for a decision.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +14,8 @@ use serde::de::DeserializeOwned;
 use strongroom_domain::{RepoKind, RepoName, Revision};
 use strongroom_protocol::{Call as Origin, Credential, Grant, SecretText, Target};
 
+use tokio::sync::Mutex;
+
 use crate::gate::Gate;
 use crate::http::Peer;
 use crate::refused::Refused;
@@ -21,8 +24,55 @@ use crate::routes::Route;
 /// Bytes of a JSON body, at most: 256 files of a preupload with their samples.
 pub const JSON_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// What is left of a request's body; outlives the call, so that what the call did not read can be read away.
+#[derive(Clone)]
+pub struct Rest(Arc<Mutex<Body>>);
+
+/// Bytes, and time, that are spent on the rest of a body that was refused: a client that is still sending reads the
+/// answer only afterwards, and one whose connection is closed meanwhile never does.
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+impl Rest {
+    /// All of it is left.
+    pub fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(body)))
+    }
+
+    async fn piece(&self) -> Result<Option<bytes::Bytes>, Refused> {
+        let mut body = self.0.lock().await;
+        loop {
+            let frame = tokio::time::timeout(crate::http::BODY_IDLE, body.frame()).await;
+            let frame = frame.map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(Refused::bad("the body was cut")),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads it away, within bounds.
+    pub async fn drain(&self) {
+        let all = async {
+            let mut left = DRAIN_BYTES_MAX;
+            while let Ok(Some(piece)) = self.piece().await {
+                match left.checked_sub(piece.len()) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_TIME, all).await;
+    }
+}
+
 /// A flag that outlives the call.
-pub type Flag = std::sync::Arc<AtomicBool>;
+pub type Flag = Arc<AtomicBool>;
 
 /// A request.
 pub struct Call {
@@ -42,8 +92,8 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     /// All of them.
     pub headers: HeaderMap,
-    /// Not read yet. In a lock that is never taken: it makes the call shareable between threads, which a body is not.
-    pub body: Mutex<Body>,
+    /// Not read yet.
+    pub body: Rest,
     /// `https://HOST`, as the client knows this server.
     pub base: String,
     /// Whether the keeper has recorded something about it.
@@ -147,23 +197,7 @@ impl Call {
     /// # Errors
     /// 400 for one that was cut, 408 for one that does not come.
     pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Refused> {
-        loop {
-            let frame = tokio::time::timeout(
-                crate::http::BODY_IDLE,
-                self.body.get_mut().unwrap_or_else(PoisonError::into_inner).frame(),
-            )
-            .await;
-            let frame = frame.map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"))?;
-            match frame {
-                None => return Ok(None),
-                Some(Err(_)) => return Err(Refused::bad("the body was cut")),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
+        self.body.piece().await
     }
 
     /// The keeper's decision on this route's action.

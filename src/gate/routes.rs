@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -15,7 +16,7 @@ use axum::routing::{MethodFilter, on};
 use strongroom_domain::{Action, RepoKind};
 use strongroom_protocol::Call as Origin;
 
-use crate::call::{Call, credential};
+use crate::call::{Call, Rest, credential};
 use crate::gate::Gate;
 use crate::http::{Peer, clean};
 use crate::refused::Refused;
@@ -152,7 +153,7 @@ pub fn router(gate: Arc<Gate>) -> Router {
         let filter = MethodFilter::try_from(route.method.clone()).expect("a common method");
         for (path, kind) in route.paths() {
             let gate = gate.clone();
-            let handler = move |params: RawPathParams, request: Request| run(gate, route, kind, params, request);
+            let handler = move |params: Params, request: Request| run(gate, route, kind, params, request);
             router = router.route(&path, on(filter, handler));
         }
     }
@@ -192,11 +193,14 @@ fn peer(request: &Request) -> Peer {
     request.extensions().get::<Peer>().cloned().unwrap_or_else(nobody)
 }
 
+/// What a path captured; refused where it is not UTF-8 once decoded.
+type Params = Result<RawPathParams, RawPathParamsRejection>;
+
 async fn run(
     gate: Arc<Gate>,
     route: &'static Route,
     kind: Option<RepoKind>,
-    params: RawPathParams,
+    params: Params,
     request: Request,
 ) -> Response<Body> {
     let (id, peer) = (request_id(&request), peer(&request));
@@ -219,6 +223,10 @@ async fn run(
         }
     };
     let decided = crate::call::Flag::default();
+    let rest = Rest::new(body);
+    let Ok(params) = params else {
+        return finish(refuse(Refused::bad("a path is UTF-8 once it is decoded")).await, &id);
+    };
     let call = Call {
         route,
         kind,
@@ -228,7 +236,7 @@ async fn run(
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
         headers: parts.headers,
-        body: body.into(),
+        body: rest.clone(),
         base: format!("https://{host}"),
         decided: decided.clone(),
     };
@@ -237,6 +245,7 @@ async fn run(
         Err(refused) if decided.load(Ordering::Relaxed) => refused.into_response(),
         Err(refused) => refuse(refused).await,
     };
+    rest.drain().await;
     finish(answer, &id)
 }
 

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_protocol::{Grant, GrantId, Keeper};
-use tokio::sync::Notify;
 
-use crate::http::Peer;
+use crate::http::{Cut, Peer};
 
 /// A revocation stops a stream within this and the way to the keeper: well within a second.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -27,7 +26,7 @@ pub struct Watched {
 /// What ends a stream.
 struct Stop {
     over: Arc<AtomicBool>,
-    cut: Arc<Notify>,
+    cut: Arc<Cut>,
 }
 
 impl Watch {
@@ -50,8 +49,9 @@ impl Watch {
             let dead = keeper.renew(grants.clone()).await.unwrap_or(grants);
             let held = self.lock();
             for stop in dead.iter().filter_map(|id| held.get(id)) {
-                stop.over.store(true, Ordering::Relaxed);
-                stop.cut.notify_one();
+                // The connection first: a stream that ends by itself must find it cut.
+                stop.cut.now();
+                stop.over.store(true, Ordering::Release);
             }
         }
     }
@@ -64,7 +64,7 @@ impl Watch {
 impl Watched {
     /// Whether the stream must stop.
     pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        self.over.load(Ordering::Acquire)
     }
 }
 

@@ -5,6 +5,7 @@ mod hygiene;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -38,7 +39,22 @@ pub struct Peer {
     pub ip: IpAddr,
     /// Cuts the connection at once, whatever it is about to send: a stream that waits for its client is never polled, and
     /// would not see that its grant is over.
-    pub cut: Arc<Notify>,
+    pub cut: Arc<Cut>,
+}
+
+/// Whether a connection is to be cut.
+#[derive(Debug, Default)]
+pub struct Cut {
+    is: AtomicBool,
+    told: Notify,
+}
+
+impl Cut {
+    /// Says so.
+    pub fn now(&self) {
+        self.is.store(true, Ordering::Relaxed);
+        self.told.notify_one();
+    }
 }
 
 /// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
@@ -90,9 +106,11 @@ pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, co
             tokio::select! {
                 // A connection that breaks is its client's affair.
                 _ = http.serve_connection(TokioIo::new(stream), service) => {}
-                () = cut.notified() => {
-                    let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
-                }
+                () = cut.told.notified() => {}
+            }
+            // Also where the stream itself noticed first: the kernel still holds megabytes that it would send on.
+            if cut.is.load(Ordering::Relaxed) {
+                let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
             }
             drop(handle);
             drop(slot);

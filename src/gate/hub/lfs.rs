@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
+use strongroom_domain::limits::FILE_BYTES_MAX;
 use strongroom_domain::{Action, Sha256};
 use strongroom_protocol::{Credential, Grant, Purpose, SecretText, Target};
 use strongroom_storage::Upload;
@@ -19,8 +20,6 @@ use crate::stream::{Sending, send};
 
 /// Objects of one question, as clients send them.
 const OBJECTS_MAX: usize = 256;
-/// Bytes of one object.
-const OBJECT_BYTES_MAX: u64 = 1 << 40;
 
 #[derive(Deserialize)]
 struct Batch {
@@ -80,8 +79,8 @@ async fn action(gate: &Gate, call: &Call, grant: &Grant, purpose: Purpose) -> Re
 
 async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) -> Result<Value, Refused> {
     let (oid, size) = (object.oid, object.size);
-    if size > OBJECT_BYTES_MAX {
-        let error = value!({"code": 422, "message": format!("an object has at most {OBJECT_BYTES_MAX} bytes")});
+    if size > FILE_BYTES_MAX {
+        let error = value!({"code": 422, "message": format!("an object has at most {FILE_BYTES_MAX} bytes")});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
     if is_held(gate, grant, &oid).await? {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 use strongroom_domain::RepoPath;
+use strongroom_domain::limits::FILE_BYTES_MAX;
 
 use super::{commit_at, view};
 use crate::call::Call;
@@ -45,6 +46,9 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let mut files = Vec::new();
     for file in &body.files {
         let path: RepoPath = file.path.parse()?;
+        if file.size > FILE_BYTES_MAX {
+            return Err(Refused::bad(format!("a file has at most {FILE_BYTES_MAX} bytes")));
+        }
         let sample = STANDARD.decode(&file.sample).map_err(|_| Refused::bad("a sample is base64"))?;
         files.push((path, file.size, sample));
     }
