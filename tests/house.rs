@@ -10,12 +10,20 @@ fn root() -> PathBuf {
 
 /// Which crates of ours each crate depends on, tests aside.
 fn arrows() -> BTreeMap<String, Vec<String>> {
-    let folders =
-        fs::read_dir(root().join("src")).unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let folders = fs::read_dir(root().join("src"))
+        .expect("the source tree")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut arrows = BTreeMap::new();
     for folder in folders.filter(|folder| root().join("src").join(folder).join("Cargo.toml").exists()) {
-        let manifest = fs::read_to_string(root().join("src").join(&folder).join("Cargo.toml")).unwrap();
-        let needed = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+        let manifest =
+            fs::read_to_string(root().join("src").join(&folder).join("Cargo.toml")).expect("the source tree");
+        let needed = manifest
+            .split("[dependencies]")
+            .nth(1)
+            .expect("the source tree")
+            .split("\n[")
+            .next()
+            .expect("the source tree");
         let ours = needed.lines().filter_map(|line| line.strip_prefix("strongroom-")?.split(['.', ' ']).next());
         arrows.insert(folder, ours.map(str::to_owned).collect());
     }
@@ -45,8 +53,8 @@ fn arrows_between_crates_run_one_way() {
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("the source tree") {
+        let path = entry.expect("the source tree").path();
         match path.is_dir() {
             true => sources(&path, found),
             false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
