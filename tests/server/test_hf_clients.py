@@ -194,3 +194,42 @@ def test_an_lfs_ticket_is_for_these_bytes_only_and_a_commit_links_what_was_sent(
     offer = owner.http("POST", batch, {"operation": "download", "transfers": ["basic"], "objects": objects}).json()
     href = offer["objects"][0]["actions"]["download"]["href"]
     assert owner.http("GET", href.removeprefix(owner.server.url), token=False).body == content
+
+
+DATASET = """
+from datasets import load_dataset
+rows = load_dataset("admin/rows", split="train")
+assert rows[:]["text"] == ["hello", "world"], rows[:]
+streamed = list(load_dataset("admin/rows", split="train", streaming=True))
+assert [row["text"] for row in streamed] == ["hello", "world"], streamed
+print("all of it")
+"""
+
+
+def test_datasets_loads_and_streams_what_was_uploaded(owner, tmp_path):
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    (tmp_path / "set" / "data" / "train.csv").write_text("text,label\nhello,1\nworld,0\n")
+    owner.hf("upload", "admin/rows", tmp_path / "set", "--repo-type", "dataset")
+    assert "all of it" in owner.python(DATASET, client="libraries").stdout
+
+
+TRANSFORMERS = """
+from transformers import AutoConfig, AutoTokenizer
+config = AutoConfig.from_pretrained("admin/tiny")
+assert config.hidden_size == 8, config
+tokenizer = AutoTokenizer.from_pretrained("admin/tiny")
+assert tokenizer.decode(tokenizer("hello world")["input_ids"], skip_special_tokens=True) == "hello world"
+from safetensors import safe_open
+from huggingface_hub import hf_hub_download
+with safe_open(hf_hub_download("admin/tiny", "model.safetensors"), framework="np") as tensors:
+    assert tensors.get_tensor("w").shape == (300000,)
+print("all of it")
+"""
+
+
+def test_transformers_reads_configuration_and_tokenizer_of_a_tiny_model(owner, tmp_path):
+    make_model(tmp_path / "tiny")
+    (tmp_path / "tiny" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world"]))
+    (tmp_path / "tiny" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    owner.hf("upload", "admin/tiny", tmp_path / "tiny")
+    assert "all of it" in owner.python(TRANSFORMERS, client="libraries").stdout

@@ -380,6 +380,39 @@ class SlowDownload(threading.Thread):
                     pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_gets_507_and_leaves_what_was_committed(make_server, tmp_path):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"a.md": b"words"})
+    server.stop()
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=0700", "tmpfs", small])
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let root mount")
+    try:
+        shutil.copytree(server.data / "objects", small, dirs_exist_ok=True)
+        subprocess.run(["mount", "--bind", small, server.data / "objects"], check=True)
+        server.start()
+        content = os.urandom(9_000_000)
+        oid = __import__("hashlib").sha256(content).hexdigest()
+        objects = [{"oid": oid, "size": len(content)}]
+        offer = {"operation": "upload", "transfers": ["basic"], "objects": objects}
+        offer = owner.http("POST", "/admin/x.git/info/lfs/objects/batch", offer).json()
+        href = offer["objects"][0]["actions"]["upload"]["href"].removeprefix(server.url)
+        answer = owner.http("PUT", href, content)
+        assert answer.status == 507, (answer.status, answer.body)
+        assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+        # What was staged is gone, and there is room again.
+        commit(owner, "admin/x", {"b.md": os.urandom(1_000_000)})
+    finally:
+        server.stop()
+        subprocess.run(["umount", server.data / "objects"])
+        subprocess.run(["umount", small])
+
+
 @pytest.mark.parametrize("stop", ["revoke", "lock-user", "lock-token", "lock-repo", "role"])
 def test_a_stop_ends_an_open_download_within_a_second(server, owner, stop):
     name = f"stopped-{stop}"
@@ -437,6 +470,19 @@ def test_a_killed_keeper_stops_the_service_within_a_second_and_comes_back(make_s
     server.wait()
     assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
     assert owner.strongroom("audit", "verify")["verified"] is True
+
+
+def test_a_token_shows_when_it_was_used_last_and_ends_on_time(server, owner, repo):
+    used, unused = server.person("punctual", ("reader", "admin")), server.with_token("punctual", expires="2s")
+    assert unused.http("GET", "/api/whoami-v2").status == 200
+    time.sleep(2.1)
+    assert unused.http("GET", "/api/whoami-v2").status == 401
+    third = server.with_token("punctual")
+    assert used.http("GET", f"/{repo}/resolve/main/README.md").status == 200
+    shown = {token["id"]: token for token in owner.strongroom("token", "list", "--user", "punctual")["tokens"]}
+    assert shown[used.token_id]["last_used"] and shown[unused.token_id]["state"] == "token expired"
+    assert shown[third.token_id]["last_used"] is None and "token" not in shown[used.token_id]
+    assert "90 days" in owner.strongroom("token", "create", "--user", "punctual", "--expires", "91d", fails=True).stderr
 
 
 def test_a_second_start_asks_nothing_and_makes_no_new_secret(make_server):

@@ -95,6 +95,7 @@ fn token_json(state: &State, id: u64, token: &Token) -> Value {
         "state": dead(state, id, token, now_ms()).unwrap_or("active"),
         "created": time(token.created_ms),
         "expires": time(token.expires_ms),
+        "last_used": token.last_used_ms.map(time),
         "scope": {
             "namespaces": names(&token.body.namespaces),
             "repos": repos.collect::<Vec<_>>(),

@@ -23,6 +23,9 @@ const QUEUE: usize = 4096;
 /// How long an answer waits for its group. A log that hangs is as bad as one that is full.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// A token's last use is noted to the minute.
+const USE_MS: i64 = 60_000;
+
 /// Why a record is not durable. Nothing may be released.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -201,6 +204,7 @@ impl Writer {
             Ok((places, generation, checkpoint)) => {
                 *self.position.write() = Position { size: tiles.size(), checkpoint };
                 self.tiles = tiles;
+                self.note_uses(&group);
                 if !changes.is_empty() && places.iter().all(Option::is_some) {
                     let applied = apply_all(changes, generation, &mut self.state.write());
                     if let Err(error) = applied {
@@ -229,6 +233,27 @@ impl Writer {
         }
     }
 
+    /// The token of a record, where its last use was noted more than a minute ago.
+    fn newly_used(&self, record: &Record) -> Option<u64> {
+        let id = record.token.filter(|_| record.outcome == "allowed")?;
+        let last = self.state.read().tokens.get(&id)?.last_used_ms;
+        last.is_none_or(|last| record.time_ms - last > USE_MS).then_some(id)
+    }
+
+    fn note_uses(&self, group: &[Job]) {
+        let used: Vec<(u64, i64)> =
+            group.iter().filter_map(|job| Some((self.newly_used(&job.record)?, job.record.time_ms))).collect();
+        if used.is_empty() {
+            return;
+        }
+        let mut state = self.state.write();
+        for (id, time_ms) in used {
+            if let Some(token) = state.tokens.get_mut(&id) {
+                token.last_used_ms = Some(time_ms);
+            }
+        }
+    }
+
     /// One transaction. If we die inside, nothing of it is there; if we die after, all of it is, and nobody was answered.
     async fn write(
         &self,
@@ -249,6 +274,9 @@ impl Writer {
             insert(&mut tx, &leaf).await?;
             if let Some(charge) = &job.charge {
                 spend(&mut tx, charge).await?;
+            }
+            if let Some(token) = self.newly_used(&job.record) {
+                used(&mut tx, token, job.record.time_ms).await?;
             }
             places.push(Some(leaf.seq));
             tiles.append(leaf.hash())?;
@@ -297,6 +325,15 @@ async fn insert(tx: &mut AnyConnection, leaf: &StoredLeaf) -> Result<(), sqlx::E
     .bind(leaf.body_sealed.clone())
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+async fn used(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE token SET last_used_ms = $1 WHERE id = $2")
+        .bind(time_ms)
+        .bind(token as i64)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
