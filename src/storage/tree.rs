@@ -27,6 +27,8 @@ pub struct FileEntry {
     pub lfs: bool,
     /// Keyed hash of the envelope: one that was swapped is refused before its first byte.
     pub envelope_mac: [u8; 32],
+    /// What was read out of the file when it came, as JSON: a card's metadata, for lists and filters.
+    pub facts: Option<String>,
 }
 
 impl FileEntry {

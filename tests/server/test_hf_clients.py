@@ -196,6 +196,34 @@ def test_an_lfs_ticket_is_for_these_bytes_only_and_a_commit_links_what_was_sent(
     assert owner.http("GET", href.removeprefix(owner.server.url), token=False).body == content
 
 
+CARDS = """
+from huggingface_hub import HfApi
+api = HfApi()
+def push(repo, text):
+    api.upload_file(path_or_fileobj=text.encode(), path_in_repo='README.md', repo_id=repo)
+for name, license, language in [("one", "mit", "en"), ("two", "apache-2.0", "de")]:
+    repo = f"admin/card-{name}"
+    api.create_repo(repo)
+    text = f"---\\nlicense: {license}\\nlanguage: {language}\\npipeline_tag: fill-mask\\ntags: [tiny, {name}]\\n---\\n# {name}\\n"
+    push(repo, text)
+ids = lambda **more: sorted(model.id for model in api.list_models(**more))
+assert ids(filter="license:mit") == ["admin/card-one"], ids(filter="license:mit")
+assert ids(filter=["tiny", "de"]) == ["admin/card-two"]
+assert ids(filter="tiny") == ["admin/card-one", "admin/card-two"]
+info = api.model_info("admin/card-one")
+assert info.card_data.license == "mit" and info.pipeline_tag == "fill-mask" and "tiny" in info.tags, info
+assert len(list(api.list_models(limit=1, search="card-"))) == 1
+try: push("admin/card-one", "---\\nlicense: [\\n---\\n")
+except ValueError: pass
+else: raise SystemExit("bad YAML was taken")
+print("all of it")
+"""
+
+
+def test_lists_are_filtered_by_what_cards_say(owner):
+    assert "all of it" in owner.python(CARDS).stdout
+
+
 DATASET = """
 from datasets import load_dataset
 rows = load_dataset("admin/rows", split="train")

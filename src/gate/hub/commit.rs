@@ -13,7 +13,7 @@ use strongroom_storage::{
     CatalogError, CommitInfo, FileEntry, ObjectId, Operation, Placed, RefKind, blob_id, lfs_pointer,
 };
 
-use super::{keys, view};
+use super::{card, keys, view};
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::intake::receive;
@@ -264,6 +264,7 @@ async fn small(gate: &Gate, grant: &Grant, path: &RepoPath, content: &[u8]) -> R
         blob: blob_id(content),
         lfs: false,
         envelope_mac: FileEntry::mac(&part.keys, received.object, &received.header),
+        facts: card::facts(path, content),
     };
     Ok(Placed { compartment, file, header: Some(received.header) })
 }
@@ -310,6 +311,7 @@ async fn place(
             blob: blob_id(pointer.as_bytes()),
             lfs: true,
             envelope_mac: FileEntry::mac(&part.keys, object, &header),
+            facts: None,
         };
         if from != Some(compartment) {
             moved.push(operations.len());

@@ -77,6 +77,7 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
         blob: blob_id(GITATTRIBUTES.as_bytes()),
         lfs: false,
         envelope_mac: FileEntry::mac(&part.keys, ObjectId(received.object.0), &received.header),
+        facts: None,
     };
     let put = Operation::Put(path, Box::new(Placed { compartment, file, header: Some(received.header) }));
     let keys: BTreeMap<_, _> = keys(grant)?;

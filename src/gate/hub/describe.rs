@@ -43,7 +43,13 @@ fn sibling(item: &Item, blobs: bool) -> Option<Value> {
 }
 
 /// A repository at a commit.
-pub fn repo(repo: RepoGrant<'_>, commit: &CommitInfo, files: Option<&[Item]>, blobs: bool) -> Value {
+pub fn repo(
+    repo: RepoGrant<'_>,
+    commit: &CommitInfo,
+    files: Option<&[Item]>,
+    card: Option<Value>,
+    blobs: bool,
+) -> Value {
     let parts = repo.parts();
     let used: u64 = files
         .into_iter()
@@ -69,6 +75,9 @@ pub fn repo(repo: RepoGrant<'_>, commit: &CommitInfo, files: Option<&[Item]>, bl
     });
     if parts.kind == strongroom_domain::RepoKind::Model {
         shown["modelId"] = parts.name.as_str().into();
+    }
+    if let Some(card) = card {
+        super::card::describe(card, &mut shown);
     }
     if let Some(files) = files {
         shown["siblings"] = files.iter().filter_map(|file| sibling(file, blobs)).collect();

@@ -16,8 +16,10 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
     let repo = grant.repo()?;
     let commit = commit_at(&gate, repo, &revision).await?;
-    let files = view(&gate, repo, &commit).list(None, true).await?.unwrap_or_default();
-    let mut shown = describe::repo(repo, &commit, Some(&files), call.flag("blobs"));
+    let view = view(&gate, repo, &commit);
+    let files = view.list(None, true).await?.unwrap_or_default();
+    let card = super::card::of(&view).await?;
+    let mut shown = describe::repo(repo, &commit, Some(&files), card, call.flag("blobs"));
     // With `expand`, only what is asked for.
     let wanted: Vec<&str> = call.queries("expand").collect();
     if let Some(map) = shown.as_object_mut().filter(|_| !wanted.is_empty()) {

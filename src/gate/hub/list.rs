@@ -79,9 +79,11 @@ async fn row(gate: &Gate, call: &Call, listed: &Listed) -> Result<Option<Value>,
     let main: Revision = "main".parse()?;
     let Some(id) = gate.catalog.resolve(listed.repo.id, &listed.repo.shared, &main).await? else { return Ok(None) };
     let commit = gate.catalog.commit(listed.repo.id, &listed.repo.shared, id).await?;
+    let view = view(gate, repo, &commit);
     let files = match call.flag("full") {
-        true => view(gate, repo, &commit).list(None, true).await?,
+        true => view.list(None, true).await?,
         false => None,
     };
-    Ok(Some(describe::repo(repo, &commit, files.as_deref(), false)))
+    let card = super::card::of(&view).await?;
+    Ok(Some(describe::repo(repo, &commit, files.as_deref(), card, false)))
 }

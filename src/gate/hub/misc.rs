@@ -66,7 +66,7 @@ struct Card {
 pub async fn validate_yaml(gate: Arc<Gate>, mut call: Call) -> Answer {
     let card: Card = call.json().await?;
     call.authorize(&gate, Target::System).await?;
-    match crate::hub::describe_card(&card.content) {
+    match super::card::metadata(&card.content) {
         Ok(None) => Ok(json(&value!({
             "errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}],
         }))),

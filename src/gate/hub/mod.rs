@@ -1,6 +1,7 @@
 //! The Hugging Face Hub's API, as stock clients speak it. One endpoint a file.
 
 pub mod branch;
+mod card;
 pub mod commit;
 pub mod commits;
 pub mod create;
@@ -65,22 +66,4 @@ fn date(ms: i64) -> String {
 /// The path in the route.
 fn path(call: &crate::call::Call) -> Result<RepoPath, Refused> {
     call.parse("path")
-}
-
-/// The metadata of a card: what stands between its first two `---` lines. `None` where there is none.
-///
-/// # Errors
-/// Why it is not metadata.
-pub fn describe_card(content: &str) -> Result<Option<String>, String> {
-    let content = content.trim_start_matches('\u{feff}');
-    let Some(rest) = content.strip_prefix("---\n").or_else(|| content.strip_prefix("---\r\n")) else { return Ok(None) };
-    let end = rest.lines().scan(0, |at, line| {
-        let start = *at;
-        *at += line.len() + 1;
-        Some((start, line))
-    });
-    let end = end.into_iter().find(|(_, line)| line.trim_end() == "---").map(|(start, _)| start);
-    let end = end.ok_or("the metadata block is not closed by a line of three dashes")?;
-    let yaml = &rest[..end.min(rest.len())];
-    if yaml.trim().is_empty() { Ok(None) } else { Ok(Some(yaml.to_owned())) }
 }
