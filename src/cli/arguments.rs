@@ -27,9 +27,25 @@ pub enum Command {
         /// Name of the first principal and of its namespace
         #[arg(long, default_value = "admin")]
         name: String,
+        /// Cut the root key into shares, such as 3of5; it is then written nowhere, and the server starts sealed
+        #[arg(long, value_name = "NofM", conflicts_with = "passphrase_file")]
+        root_shares: Option<String>,
+        /// Protect the root key's file by the passphrase in this file's first line; the server then starts sealed
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
         /// One JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Give a sealed server one share of its root key, or its passphrase, from standard input
+    Unseal {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Whether the server answers, and whether it is sealed
+    Status {
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Look for what is dangerous in the configuration; exit code 1 where there is something
     Doctor {

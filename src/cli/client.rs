@@ -25,12 +25,24 @@ impl Client {
     /// # Errors
     /// What is missing, and where to get it.
     pub fn new(remote: &Remote) -> Result<Self, Failed> {
+        let token = std::env::var("STRONGROOM_TOKEN").or_else(|_| std::env::var("HF_TOKEN"));
+        let token = token.map_err(|_| Failed("set STRONGROOM_TOKEN to an access token".to_owned()))?;
+        Self::with_token(remote, token)
+    }
+
+    /// For what needs no token.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn anonymous(remote: &Remote) -> Result<Self, Failed> {
+        Self::with_token(remote, String::new())
+    }
+
+    fn with_token(remote: &Remote, token: String) -> Result<Self, Failed> {
         let url = remote.url.clone().unwrap_or_else(|| "https://localhost:8443".to_owned());
         if !url.starts_with("https://") {
             return Err(Failed("STRONGROOM_URL begins with https://".to_owned()));
         }
-        let token = std::env::var("STRONGROOM_TOKEN").or_else(|_| std::env::var("HF_TOKEN"));
-        let token = token.map_err(|_| Failed("set STRONGROOM_TOKEN to an access token".to_owned()))?;
         let roots = match &remote.ca {
             None => RootCerts::PlatformVerifier,
             Some(path) => {

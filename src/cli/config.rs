@@ -45,6 +45,7 @@ impl Default for ServerFile {
 struct RootKeyFile {
     file: Option<PathBuf>,
     credential: Option<String>,
+    shares: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -84,6 +85,9 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
 }
 
+/// In a data directory whose root key is in shares: an empty file, so that no flag needs to be repeated.
+pub const SHARES_MARK: &str = "root-key-in-shares";
+
 /// Who can reach the server decides what is refused: see docs/decisions/0004.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,6 +117,8 @@ pub struct Config {
     pub root_key: Option<PathBuf>,
     /// The systemd credential, where it is one.
     pub credential: Option<String>,
+    /// Whether people hold the root key in shares.
+    pub shares: bool,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
     /// Bytes a principal may read in a day.
@@ -161,6 +167,7 @@ impl Config {
                 Some(std::path::absolute(path).map_err(|error| Failed(format!("root key: {error}")))?)
             }
             (None, Some(_)) => None,
+            (None, None) if file.root_key.shares || data_dir.join(SHARES_MARK).exists() => None,
             (None, None) => {
                 // One key an instance: its name is that of the data directory's path.
                 let name: String = data_dir.display().to_string().trim_start_matches('/').replace('/', "-");
@@ -182,6 +189,7 @@ impl Config {
             connections_max: file.server.connections_max.max(1),
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
+            shares: root_key.is_none() && file.root_key.credential.is_none(),
             root_key,
             credential: file.root_key.credential,
             token_life_max_s: file.tokens.life_max,
@@ -197,6 +205,7 @@ impl Config {
     pub fn root(&self) -> RootSource {
         match (&self.root_key, &self.credential) {
             (Some(path), _) => RootSource::File(path.clone()),
+            (None, None) => RootSource::Shares,
             (None, credential) => RootSource::Credential(credential.clone().unwrap_or_default()),
         }
     }

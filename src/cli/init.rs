@@ -9,15 +9,25 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
-use strongroom_envelope::{FileKey, Header, Recipient, Sealer};
+use strongroom_envelope::{FileKey, Header, Identity, Recipient, Sealer};
+use strongroom_keeper::root::{Root, RootError};
+use strongroom_protocol::SecretText;
 use zeroize::Zeroizing;
 
 use crate::Failed;
-use crate::config::Config;
+use crate::config::{Config, SHARES_MARK};
 
 /// Whether the data directory holds a server.
 pub fn is_initialised(config: &Config) -> bool {
     config.data_dir.join("keeper").join("keeper.db").exists()
+}
+
+/// How the root key is kept.
+pub enum Keep {
+    /// In its file; under a passphrase where one is given.
+    File(Option<SecretText>),
+    /// By people: so many of so many shares.
+    Shares(u8, u8),
 }
 
 /// Initialises an empty data directory. What `init --json` prints.
@@ -27,7 +37,7 @@ pub fn is_initialised(config: &Config) -> bool {
 ///
 /// # Errors
 /// What was in the way.
-pub fn init(config: &Config, name: &str) -> Result<Value, Failed> {
+pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     let folder = &config.data_dir;
     let failed = |what: &Path, error: &dyn std::fmt::Display| Failed(format!("{}: {error}", what.display()));
     let mut builder = fs::DirBuilder::new();
@@ -39,12 +49,26 @@ pub fn init(config: &Config, name: &str) -> Result<Value, Failed> {
     }
     strongroom_domain::check_namespace(name).map_err(|error| Failed(format!("--name: {error}")))?;
     let source = config.root();
-    let root = match &config.credential {
+    let words = |error: RootError| Failed(error.to_string());
+    let mut shares = Vec::new();
+    let root = match (&config.credential, keep) {
         // systemd holds it: it is read, never made here.
-        Some(_) => source.read(),
-        None => source.create(),
+        (Some(_), _) => match source.read().map_err(words)? {
+            Root::Identity(root) => root,
+            Root::Waiting(_) => return Err(Failed("a credential is the identity itself".to_owned())),
+        },
+        (None, Keep::Shares(threshold, count)) => {
+            let root = Identity::generate();
+            shares = strongroom_keeper::split(&root, *threshold, *count);
+            write(&folder.join(SHARES_MARK), 0o600, b"")?;
+            root
+        }
+        (None, Keep::File(passphrase)) => {
+            let root = Identity::generate();
+            source.create(&root, passphrase.as_ref()).map_err(words)?;
+            root
+        }
     };
-    let root = root.map_err(|error| Failed(error.to_string()))?;
     for part in ["keeper", "catalog", "objects", "tls"] {
         builder.create(folder.join(part)).map_err(|error| failed(folder, &error))?;
     }
@@ -55,14 +79,20 @@ pub fn init(config: &Config, name: &str) -> Result<Value, Failed> {
     let made = runtime.block_on(strongroom_keeper::create(config.keeper(), root, name));
     let (_, token) = made.map_err(|error| Failed(error.to_string()))?;
     let root_key_file = source.path().map_err(|error| Failed(error.to_string()))?;
-    Ok(json!({
+    let shares: Vec<&str> = shares.iter().map(SecretText::expose).collect();
+    let mut made = json!({
         "url": config.url(),
         "ca_file": ca_file,
         "admin_token": token.expose(),
         "namespace": name,
         "data_dir": folder,
         "root_key_file": root_key_file,
-    }))
+    });
+    if !shares.is_empty() {
+        made["root_key_file"] = Value::Null;
+        made["root_key_shares"] = json!(shares);
+    }
+    Ok(made)
 }
 
 /// Years that the CA and the server's certificate are good for.

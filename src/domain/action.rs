@@ -62,6 +62,8 @@ words!(
         LockManage = "lock.manage",
         /// Search, verify and prove the audit log.
         AuditRead = "audit.read",
+        /// Give a sealed server a share of its root key; a share is its own credential, so no role has it.
+        SystemUnseal = "system.unseal",
         /// Break glass: take out an object with its identity.
         KeyRecover = "key.recover",
     }

@@ -134,6 +134,7 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/lock"                        LockManage  api::admin::post;
     POST   Root "/api/strongroom/v1/audit"                       AuditRead   api::admin::post;
     POST   Root "/api/strongroom/v1/key/recover"                 KeyRecover  api::recover::post;
+    POST   Root "/api/strongroom/v1/unseal"                      SystemUnseal api::unseal::post;
 };
 
 /// The actions that routes name, each once.

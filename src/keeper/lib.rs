@@ -17,6 +17,8 @@ mod setup;
 mod state;
 mod ticket;
 mod token;
+mod waiting;
 
-pub use server::{Core, ServeError, serve};
+pub use server::{Core, Keeper, ServeError, serve};
 pub use setup::{Settings, SetupError, create, open};
+pub use waiting::{Waiting, protect, split};

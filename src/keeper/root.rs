@@ -6,13 +6,18 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use strongroom_envelope::Identity;
+use strongroom_protocol::SecretText;
 use zeroize::Zeroizing;
+
+use crate::waiting::{Waiting, protect};
 
 /// Where the root identity lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSource {
     /// A file that only its owner can read.
     File(PathBuf),
+    /// Nowhere: people hold shares of it.
+    Shares,
     /// A credential of this name that systemd put into `$CREDENTIALS_DIRECTORY`.
     Credential(String),
 }
@@ -39,6 +44,9 @@ pub enum RootError {
     /// It is no identity.
     #[error("root key {0} is no age identity (AGE-SECRET-KEY-1…)")]
     Form(PathBuf),
+    /// A passphrase that can't be used.
+    #[error("the root key can't be protected by this passphrase")]
+    Passphrase,
     /// systemd gave no credentials.
     #[error("$CREDENTIALS_DIRECTORY is not set: start the server by systemd with LoadCredential=")]
     NoCredentials,
@@ -52,6 +60,7 @@ impl RootSource {
     pub fn path(&self) -> Result<PathBuf, RootError> {
         match self {
             Self::File(path) => Ok(path.clone()),
+            Self::Shares => Ok(PathBuf::new()),
             Self::Credential(name) => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(RootError::NoCredentials)?;
                 Ok(Path::new(&folder).join(name))
@@ -59,11 +68,11 @@ impl RootSource {
         }
     }
 
-    /// Makes a fresh identity where there is none.
+    /// Writes a fresh identity where there is none; under a passphrase where one is given.
     ///
     /// # Errors
     /// [`RootError::Taken`] where there is one.
-    pub fn create(&self) -> Result<Identity, RootError> {
+    pub fn create(&self, identity: &Identity, passphrase: Option<&SecretText>) -> Result<(), RootError> {
         let path = self.path()?;
         let failed = |error| RootError::File { path: path.clone(), error };
         if let Some(folder) = path.parent() {
@@ -73,27 +82,33 @@ impl RootSource {
                 fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
             }
         }
-        let identity = Identity::generate();
-        let text = Zeroizing::new(format!(
-            "# Strongroom root key. Whoever has it and the data directory has everything. Keep a copy offline.\n{}\n",
-            identity.to_secret_text().as_str()
-        ));
+        let content = Zeroizing::new(match passphrase {
+            Some(passphrase) => protect(identity, passphrase)?,
+            None => format!(
+                "# Strongroom root key. Whoever has it and the data directory has everything. Keep a copy offline.\n{}\n",
+                identity.to_secret_text().as_str()
+            )
+            .into_bytes(),
+        });
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
         let mut file = match file {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(RootError::Taken(path)),
             file => file.map_err(failed)?,
         };
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)?;
         // The name too is durable before anything is sealed for it: a data directory without its key is lost.
         path.parent().map(fs::File::open).transpose().map_err(failed)?.map(|folder| folder.sync_all());
-        Ok(identity)
+        Ok(())
     }
 
-    /// Reads the identity.
+    /// Reads the identity, or what waits for it.
     ///
     /// # Errors
     /// [`RootError`].
-    pub fn read(&self) -> Result<Identity, RootError> {
+    pub fn read(&self) -> Result<Root, RootError> {
+        if *self == Self::Shares {
+            return Ok(Root::Waiting(Waiting::Shares(Vec::new())));
+        }
         let path = self.path()?;
         let failed = |error| RootError::File { path: path.clone(), error };
         let file = fs::File::open(&path).map_err(failed)?;
@@ -101,9 +116,21 @@ impl RootSource {
         if mode & 0o077 != 0 {
             return Err(RootError::Open(path));
         }
-        let mut text = Zeroizing::new(String::new());
-        file.take(64 * 1024).read_to_string(&mut text).map_err(failed)?;
+        let mut content = Zeroizing::new(Vec::new());
+        file.take(64 * 1024).read_to_end(&mut content).map_err(failed)?;
+        if content.starts_with(b"age-encryption.org/v1") {
+            return Ok(Root::Waiting(Waiting::Passphrase(content.to_vec())));
+        }
+        let text = std::str::from_utf8(&content).unwrap_or_default();
         let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        line.and_then(|line| line.parse().ok()).ok_or(RootError::Form(path))
+        line.and_then(|line| line.parse().ok()).map(Root::Identity).ok_or(RootError::Form(path))
     }
+}
+
+/// What a source gives.
+pub enum Root {
+    /// The identity.
+    Identity(Identity),
+    /// What waits for it: the server starts sealed.
+    Waiting(Waiting),
 }

@@ -6,7 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use strongroom_audit::note::VerifierKey;
 use strongroom_domain::Action;
 use strongroom_envelope::Identity;
-use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, split};
+use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -14,8 +14,10 @@ use crate::database::Database;
 use crate::grants::Grants;
 use crate::keys::OwnKeys;
 use crate::log::{Log, LogError, Record};
-use crate::setup::Settings;
+use crate::root::Root;
+use crate::setup::{Settings, SetupError};
 use crate::state::State;
+use crate::waiting::Waiting;
 
 /// Questions of one gate that are answered at once; the rest wait in its socket.
 const AT_ONCE: usize = 512;
@@ -118,14 +120,71 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The trusted process's whole: a core, or what waits for the root identity.
+pub struct Keeper {
+    core: RwLock<Option<Arc<Core>>>,
+    /// One share at a time.
+    waiting: tokio::sync::Mutex<Option<Waiting>>,
+    settings: Settings,
+}
+
+impl Keeper {
+    /// Opens the core where the root identity is at hand; else starts sealed.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub async fn start(settings: Settings, root: Root) -> Result<Arc<Self>, SetupError> {
+        let (core, waiting) = match root {
+            Root::Identity(identity) => (Some(crate::setup::open(settings.clone(), identity).await?), None),
+            Root::Waiting(waiting) => (None, Some(waiting)),
+        };
+        Ok(Arc::new(Self { core: RwLock::new(core), waiting: tokio::sync::Mutex::new(waiting), settings }))
+    }
+
+    fn core(&self) -> Option<Arc<Core>> {
+        self.core.read().clone()
+    }
+
+    fn forget_grants(&self) {
+        if let Some(core) = self.core() {
+            *core.grants.lock() = Grants::default();
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply, Refusal> {
+        match (self.core(), request) {
+            (Some(core), request) => core.answer(request).await,
+            (None, Request::Status) => Ok(Reply::Status { sealed: true }),
+            (None, Request::Unseal { share }) => self.unseal(&share).await,
+            (None, _) => Err(Refusal::Sealed),
+        }
+    }
+
+    async fn unseal(&self, share: &SecretText) -> Result<Reply, Refusal> {
+        let mut waiting = self.waiting.lock().await;
+        let held = waiting.as_mut().ok_or_else(|| Refusal::Conflict("the server is not sealed".to_owned()))?;
+        // A wrong one costs a second: guessing a passphrase here is as slow as it can be made.
+        let taken = held.take(share);
+        if taken.is_err() {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        let Some(identity) = taken.map_err(Refusal::Invalid)? else { return Ok(Reply::Status { sealed: true }) };
+        let core = crate::setup::open(self.settings.clone(), identity).await;
+        let core = core.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        *self.core.write() = Some(core);
+        *waiting = None;
+        Ok(Reply::Status { sealed: false })
+    }
+}
+
 /// Answers one gate until its socket ends. Its grants end with it.
 ///
 /// # Errors
 /// [`ServeError`]; the supervisor starts another gate.
-pub async fn serve(core: Arc<Core>, socket: UnixStream) -> Result<(), ServeError> {
-    *core.grants.lock() = Grants::default();
+pub async fn serve(keeper: Arc<Keeper>, socket: UnixStream) -> Result<(), ServeError> {
+    keeper.forget_grants();
     let (mut reader, mut writer) = split(socket);
-    greet(reader.next().await?, &mut writer).await?;
+    greet(reader.next().await?, keeper.core().is_none(), &mut writer).await?;
     let (answers, mut outbox) = mpsc::channel::<Numbered<Reply>>(AT_ONCE);
     let pump = tokio::spawn(async move {
         while let Some(reply) = outbox.recv().await {
@@ -144,9 +203,9 @@ pub async fn serve(core: Arc<Core>, socket: UnixStream) -> Result<(), ServeError
             Ok(Some(Numbered { number, message })) => {
                 // The semaphore is never closed.
                 let Ok(slot) = slots.clone().acquire_owned().await else { break Ok(()) };
-                let (core, answers) = (core.clone(), answers.clone());
+                let (keeper, answers) = (keeper.clone(), answers.clone());
                 tokio::spawn(async move {
-                    let message = core.answer(message).await.unwrap_or_else(Reply::Refused);
+                    let message = keeper.answer(message).await.unwrap_or_else(Reply::Refused);
                     let _ = answers.send(Numbered { number, message }).await;
                     drop(slot);
                 });
@@ -156,13 +215,14 @@ pub async fn serve(core: Arc<Core>, socket: UnixStream) -> Result<(), ServeError
         }
     };
     pump.abort();
-    *core.grants.lock() = Grants::default();
+    keeper.forget_grants();
     ended
 }
 
 /// The first word. Routes whose actions are not exactly those that policy knows stop the gate.
 async fn greet(
     first: Option<Numbered<Request>>,
+    sealed: bool,
     writer: &mut strongroom_protocol::FrameWriter,
 ) -> Result<(), ServeError> {
     let Some(Numbered { number, message: Request::Hello { actions } }) = first else {
@@ -170,7 +230,7 @@ async fn greet(
     };
     let differ = difference(&actions);
     let message = match &differ {
-        None => Reply::Status { sealed: false },
+        None => Reply::Status { sealed },
         Some(what) => Reply::Refused(Refusal::Invalid(what.clone())),
     };
     writer.feed(&Numbered { number, message }).await?;

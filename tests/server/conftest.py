@@ -92,7 +92,9 @@ class Person:
 
 
 class Server:
-    def __init__(self, folder, config=""):
+    program = PROGRAM
+
+    def __init__(self, folder, config="", sealed=()):
         self.folder = Path(folder)
         self.port = free_port()
         self.url = f"https://localhost:{self.port}"
@@ -106,34 +108,38 @@ class Server:
             self.arguments += ["--config", file]
         self.process = None
         self.people = 0
-        text = subprocess.run([PROGRAM, "init", *map(str, self.arguments), "--json"], capture_output=True, text=True)
+        command = [PROGRAM, "init", *map(str, self.arguments), *sealed, "--json"]
+        if sealed and "--root-shares" in sealed:
+            command = [part for part in command if part not in ("--root-key", str(self.root_key))]
+            self.arguments = [part for part in self.arguments if part not in ("--root-key", self.root_key)]
+        text = subprocess.run(command, capture_output=True, text=True)
         assert text.returncode == 0, text.stderr
         self.made = json.loads(text.stdout)
-        self.start()
+        self.start(b"sealed" if sealed else b"ok")
         self.owner = Person(self, self.made["admin_token"], self.folder / "home-owner")
 
-    def start(self):
+    def start(self, answer=b"ok"):
         self.output = open(self.folder / "server.log", "ab")
         command = [PROGRAM, "serve", *map(str, self.arguments)]
         self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
-        self.wait()
+        self.wait(answer=answer)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=20, answer=b"ok"):
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 break
-            if self.healthy():
+            if self.health() == answer:
                 return
             time.sleep(0.05)
         raise AssertionError("the server does not answer\n" + self.log())
 
-    def healthy(self):
+    def health(self):
         try:
             with urllib.request.urlopen(self.url + "/healthz", context=self.tls(), timeout=5) as answer:
-                return answer.read() == b"ok"
+                return answer.read()
         except OSError:
-            return False
+            return None
 
     def stop(self):
         if self.process and self.process.poll() is None:

@@ -502,3 +502,72 @@ def test_another_instance_does_not_take_or_overwrite_a_root_key(make_server, tmp
     command = [PROGRAM, "init", "--data-dir", tmp_path / "data", "--root-key", server.root_key, "--json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 1 and "never overwritten and never shared" in done.stderr
+
+
+# The root key
+
+
+@pytest.mark.parametrize("how", ["shares", "passphrase"])
+def test_a_sealed_server_answers_nothing_until_it_is_unsealed(tmp_path_factory, how):
+    from conftest import Server
+
+    folder = tmp_path_factory.mktemp("sealed")
+    phrase = folder / "phrase"
+    phrase.write_text("correct horse battery staple\n")
+    more = ["--root-shares", "2of3"] if how == "shares" else ["--passphrase-file", str(phrase)]
+    server = Server(folder, sealed=more)
+    try:
+        owner = server.owner
+        shares = server.made["root_key_shares"] if how == "shares" else [phrase.read_text()]
+        if how == "shares":
+            # Nowhere on the disk, and not in the server's hands before enough of them came.
+            assert not server.root_key.exists() and len(shares) == 3
+        else:
+            plain = subprocess.run(["age", "-d", "-i", "/dev/null", server.root_key], capture_output=True)
+            assert plain.returncode != 0 and b"AGE-SECRET-KEY" not in server.root_key.read_bytes()
+        assert owner.strongroom("status") == {"status": "sealed"}
+        assert owner.http("GET", "/api/whoami-v2").status == 503
+        assert "strongroom" in owner.run([server.program, "unseal"], fails=True, input="nonsense\n").stderr
+        for share in shares[:2]:
+            assert owner.http("GET", "/api/whoami-v2").status == 503
+            owner.run([server.program, "unseal"], input=share)
+        assert owner.strongroom("status") == {"status": "ok"}
+        assert owner.http("GET", "/api/whoami-v2").json()["name"] == "admin"
+        owner.hf("repos", "create", "admin/x")
+        commit(owner, "admin/x", {"a.md": b"words"})
+        # A gate that dies does not seal it again; a keeper that dies does.
+        os.kill(server.child("gate"), 9)
+        time.sleep(0.2)
+        server.wait()
+        assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+        os.kill(server.child("keeper"), 9)
+        time.sleep(1)
+        server.wait(answer=b"sealed")
+        for share in shares[-2:]:
+            owner.run([server.program, "unseal"], input=share)
+        assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
+    finally:
+        server.stop()
+
+
+def test_doctor_names_what_is_dangerous_with_its_mend(server, tmp_path):
+    from conftest import PROGRAM
+
+    def doctor(*arguments):
+        command = [PROGRAM, "doctor", "--json", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, {(f["level"], f["what"]): f["mend"] for f in json.loads(done.stdout)["findings"]}
+
+    code, findings = doctor("--data-dir", tmp_path / "data", "--root-key", tmp_path / "root.key")
+    assert code == 0 and all(level == "warning" for level, _ in findings)
+    inside = ["--data-dir", tmp_path, "--root-key", tmp_path / "root.key"]
+    code, findings = doctor(*inside)
+    assert code == 1 and any("inside the data directory" in what for level, what in findings if level == "refused")
+    (tmp_path / "data").mkdir(mode=0o755)
+    code, findings = doctor("--data-dir", tmp_path / "data", "--root-key", "/root/elsewhere.key")
+    assert code == 1 and any(mend.startswith("chmod -R go=") for mend in findings.values())
+    code, findings = doctor("--data-dir", tmp_path / "none", "--root-key", "/root/elsewhere.key", "--listen", "0.0.0.0:1")
+    assert code == 1 and any("no name of it is configured" in what for _, what in findings)
+    # And what doctor refuses, serve refuses.
+    done = subprocess.run([PROGRAM, "serve", *map(str, inside)], capture_output=True, text=True)
+    assert done.returncode == 1 and "inside the data directory" in done.stderr and "mend:" in done.stderr

@@ -4,6 +4,7 @@ mod audit;
 mod key;
 mod people;
 mod repo;
+mod seal;
 
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
@@ -18,7 +19,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
     match arguments.command {
         None => serve::supervisor::serve(&Server::default()),
         Some(Command::Serve(server)) => serve::supervisor::serve(&server),
-        Some(Command::Init { server, name, json }) => {
+        Some(Command::Init { server, name, root_shares, passphrase_file, json }) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
             let config = Config::load(&server)?;
             if init::is_initialised(&config) {
@@ -26,7 +27,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
                 return Err(Failed(text));
             }
             refuse(&config)?;
-            show(&init::init(&config, &name)?, json);
+            let keep = seal::keep(root_shares.as_deref(), passphrase_file.as_deref())?;
+            show(&init::init(&config, &name, &keep)?, json);
             Ok(())
         }
         Some(Command::Doctor { server, json }) => {
@@ -37,6 +39,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             show(&serde_json::json!({"findings": rows, "refused": refused}), json);
             if refused > 0 { Err(Failed(format!("{refused} findings stop the start"))) } else { Ok(()) }
         }
+        Some(Command::Unseal { remote }) => seal::unseal(&remote),
+        Some(Command::Status { remote }) => seal::status(&remote),
         Some(Command::User(user)) => people::user(user),
         Some(Command::Role(role)) => people::role(role),
         Some(Command::Token(token)) => people::token(token),

@@ -20,18 +20,18 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
     let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let core = runtime.block_on(strongroom_keeper::open(config.keeper(), root));
-    let core = core.map_err(|error| Failed(error.to_string()))?;
+    let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper(), root));
+    let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
     tracing::info!("keeper serves");
     loop {
         match pass::receive(&control) {
             Ok(Some(gate)) => {
                 let gate = UnixStream::from(gate);
-                let (core, failed) = (Arc::clone(&core), |error: std::io::Error| Failed(error.to_string()));
+                let (keeper, failed) = (Arc::clone(&keeper), |error: std::io::Error| Failed(error.to_string()));
                 gate.set_nonblocking(true).map_err(failed)?;
                 let served = runtime.block_on(async move {
                     let gate = tokio::net::UnixStream::from_std(gate).map_err(failed)?;
-                    strongroom_keeper::serve(core, gate).await.map_err(|error| Failed(error.to_string()))
+                    strongroom_keeper::serve(keeper, gate).await.map_err(|error| Failed(error.to_string()))
                 });
                 match served {
                     Ok(()) => tracing::info!("a gate's socket ended"),

@@ -44,7 +44,8 @@ pub fn serve(server: &Server) -> Result<(), Failed> {
     if !refused.is_empty() {
         return Err(Failed(format!("this configuration is dangerous:\n{}", refused.join("\n"))));
     }
-    let first = if init::is_initialised(&config) { None } else { Some(init::init(&config, "admin")?) };
+    let first =
+        if init::is_initialised(&config) { None } else { Some(init::init(&config, "admin", &init::Keep::File(None))?) };
     harden()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failed(error.to_string()))?.block_on(watch(&config, first))
