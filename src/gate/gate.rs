@@ -91,8 +91,9 @@ impl Gate {
 /// earlier under the same `casUrl`; its epoch is a week.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const LEFTOVER_MS: i64 = 9 * 24 * 3600 * 1000;
-/// A stop waits so long for requests in flight.
+/// A stop waits so long for streams in flight, and then for the records of those that it cut.
 const DRAIN: Duration = Duration::from_secs(10);
+const LAST_RECORDS: Duration = Duration::from_secs(3);
 
 /// Opens what needs the outside, closes the sandbox while there is one thread only (Landlock and seccomp are a thread's,
 /// and inherited), and then serves until the process is told to stop or the keeper is gone.
@@ -162,13 +163,16 @@ async fn run(
         _ = told.recv() => {}
         () = keeper.lost() => return Err(ServeError::Keeper(Refusal::Unavailable("its socket ended".to_owned()))),
     }
-    // Deliveries that are still to be recorded.
-    let drained = async {
+    // Streams in flight may finish; those that do not are cut, and each leaves the record of what it sent.
+    let drained = async || {
         while Arc::strong_count(&gate.recording) > 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let _ = tokio::time::timeout(DRAIN, drained).await;
+    if tokio::time::timeout(DRAIN, drained()).await.is_err() {
+        gate.watch.end_all();
+        let _ = tokio::time::timeout(LAST_RECORDS, drained()).await;
+    }
     Ok(())
 }
 

@@ -94,6 +94,8 @@ struct State {
     /// Leaves with the record of what was sent: the keeper must know it until then.
     grant: Option<Grant>,
     watched: Watched,
+    /// A stop waits for it.
+    held: Arc<()>,
     object: OpenObject,
     path: Option<String>,
     range: Range<u64>,
@@ -106,7 +108,7 @@ impl Drop for State {
         let Some(grant) = self.grant.take() else { return };
         let (keeper, path) = (self.gate.keeper.clone(), self.path.take());
         let (range, bytes) = (self.range.clone(), self.at - self.range.start);
-        let held = self.gate.recording.clone();
+        let held = self.held.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = keeper.delivered(grant.id(), path, range, bytes).await {
@@ -134,7 +136,16 @@ pub async fn send(gate: &Arc<Gate>, grant: Grant, peer: &Peer, sending: Sending)
     let object = OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose())).await?;
     let watched = gate.watch.add(&grant, peer);
     let (path, range) = (sending.path, sending.range);
-    let state = State { gate: gate.clone(), grant: Some(grant), watched, object, path, at: range.start, range };
+    let state = State {
+        gate: gate.clone(),
+        grant: Some(grant),
+        watched,
+        held: gate.recording.clone(),
+        object,
+        path,
+        at: range.start,
+        range,
+    };
     // An empty file is still delivered, and recorded.
     Ok(Body::from_stream(futures_util::stream::unfold(Some(state), step)))
 }

@@ -37,6 +37,14 @@ impl Watch {
         Watched { watch: self.clone(), id: grant.id(), over }
     }
 
+    /// Ends all streams: the process is about to stop.
+    pub fn end_all(&self) {
+        for stop in self.lock().values() {
+            stop.cut.now();
+            stop.over.store(true, Ordering::Release);
+        }
+    }
+
     /// Asks until the keeper is gone.
     pub async fn run(self, keeper: Keeper) {
         loop {

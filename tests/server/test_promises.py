@@ -133,6 +133,43 @@ def test_the_kernel_refuses_the_gate_everything_but_its_stores(server):
     assert re.search(r"NoNewPrivs:\s+1", status)
 
 
+def bech32_bytes(text):
+    alphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    values = [alphabet.index(c) for c in text.strip().lower().split("1")[1]][:-6]
+    bits = "".join(f"{value:05b}" for value in values)
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) // 8 * 8, 8))
+
+
+def memory_holds(pid, needles):
+    found = set()
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            bounds, rights = line.split()[:2]
+            if "r" not in rights or "[v" in line:
+                continue
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            try:
+                memory.seek(start)
+                content = memory.read(end - start)
+            except OSError:
+                continue
+            found |= {name for name, needle in needles.items() if needle in content}
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
+def test_the_root_key_is_in_the_keepers_memory_and_never_in_the_gates(server, owner, repo):
+    text = [line for line in server.root_key.read_text().splitlines() if line.startswith("AGE-SECRET")][0]
+    secret = bech32_bytes(text)
+    assert len(secret) == 32
+    for path in FILES:
+        owner.http("GET", f"/{repo}/resolve/main/{path}")
+    needles = {"text": text.encode(), "bytes": secret}
+    # The search itself works: where the key must be, it is found.
+    assert "bytes" in memory_holds(server.child("keeper"), needles)
+    assert memory_holds(server.child("gate"), needles) == set()
+
+
 def test_the_keeper_listens_to_no_network(server):
     keeper = server.child("keeper")
     inodes = {os.readlink(path) for path in Path(f"/proc/{keeper}/fd").iterdir()}
@@ -483,6 +520,18 @@ def test_a_token_shows_when_it_was_used_last_and_ends_on_time(server, owner, rep
     assert shown[used.token_id]["last_used"] and shown[unused.token_id]["state"] == "token expired"
     assert shown[third.token_id]["last_used"] is None and "token" not in shown[used.token_id]
     assert "90 days" in owner.strongroom("token", "create", "--user", "punctual", "--expires", "91d", fails=True).stderr
+
+
+def test_a_stop_in_the_middle_of_a_download_leaves_the_record_of_what_was_sent(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    commit(owner, "admin/x", {"long.md": os.urandom(12_000_000)})
+    SlowDownload(owner, "/admin/x/resolve/main/long.md")
+    server.stop()
+    server.start()
+    found = owner.strongroom("audit", "search", "--action", "object.deliver")["records"]
+    assert len(found) == 1 and found[0]["path"] == "long.md" and found[0]["bytes"] > 0
 
 
 def test_a_second_start_asks_nothing_and_makes_no_new_secret(make_server):

@@ -29,6 +29,9 @@ pub const BODY_IDLE: Duration = Duration::from_secs(60);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From a connection's start, or the end of the last answer, to the end of the next request's headers.
 const HEADERS: Duration = Duration::from_secs(30);
+/// Milliseconds for which sent bytes may stay unacknowledged, or a client's window closed (TCP_USER_TIMEOUT, tcp(7)).
+#[cfg(target_os = "linux")]
+const STALL_MS: u32 = 120_000;
 /// Bytes of a request's headers, and of hyper's own buffer.
 const BUFFER: usize = 64 * 1024;
 
@@ -95,6 +98,9 @@ pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, co
         let (tls, service) = (tls.clone(), service.clone());
         tokio::spawn(async move {
             let _ = socket.set_nodelay(true);
+            // A client that takes nothing for so long is gone, and what it held is free again.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, STALL_MS);
             let peer = Peer { ip: peer.ip(), cut: Arc::default() };
             // A second descriptor, by which a cut connection is told to forget what it did not send yet.
             let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
