@@ -14,6 +14,7 @@ CREATE TABLE tree (
 CREATE TABLE envelope (
   repo BLOB NOT NULL, compartment TEXT NOT NULL, object BLOB NOT NULL, header BLOB NOT NULL, size BIGINT NOT NULL,
   PRIMARY KEY (repo, compartment, object));
+CREATE INDEX envelope_by_object ON envelope (object);
 -- Which object has which content (keyed hash of its SHA-256), in one compartment.
 CREATE TABLE content (
   repo BLOB NOT NULL, compartment TEXT NOT NULL, digest_index BLOB NOT NULL, object BLOB NOT NULL,
@@ -24,6 +25,8 @@ CREATE TABLE upload (
   created_ms BIGINT NOT NULL, PRIMARY KEY (repo, digest_index));
 CREATE TABLE xorb (
   repo BLOB NOT NULL, hash_index BLOB NOT NULL, object BLOB NOT NULL, header BLOB NOT NULL, chunks_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, PRIMARY KEY (repo, hash_index));
+CREATE INDEX upload_by_object ON upload (object);
+CREATE INDEX xorb_by_object ON xorb (object);
 CREATE INDEX upload_by_age ON upload (created_ms);
 CREATE INDEX xorb_by_age ON xorb (created_ms);
 -- Payloads whose last envelope was deleted; the sweep removes them.

@@ -143,6 +143,10 @@ async fn run(
     let rules = rules.map_err(|error| ServeError::Compartments(error.to_string()))?;
     let catalog = Catalog::open(&settings.data_dir.join("catalog").join("catalog.db")).await?;
     let objects = Objects::local(&settings.data_dir.join("objects"))?;
+    let staged = objects.remove_staged()?;
+    if staged > 0 {
+        tracing::info!(staged, "uploads that another gate was cut off in are removed");
+    }
     keeper.hello(routes::actions()).await?;
     let gate = Arc::new(Gate {
         keeper: keeper.clone(),

@@ -174,7 +174,15 @@ impl Catalog {
         for operation in operations {
             match operation {
                 Operation::Put(path, placed) if placed.compartment == tree.compartment => {
-                    edits.insert(path.clone(), Some(placed.file.clone()));
+                    // The same content again is no change: a commit that a client sends twice is made once.
+                    let held = match root {
+                        Some(root) => tree.file(root, path).await?,
+                        None => None,
+                    };
+                    let same = |held: &FileEntry| held.sha256 == placed.file.sha256 && held.lfs == placed.file.lfs;
+                    if !held.as_ref().is_some_and(same) {
+                        edits.insert(path.clone(), Some(placed.file.clone()));
+                    }
                 }
                 Operation::Put(path, _) => {
                     if let Some(root) = root

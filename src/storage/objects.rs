@@ -3,10 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
@@ -84,6 +85,7 @@ impl fmt::Debug for ObjectId {
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
 }
 
 impl Objects {
@@ -93,7 +95,7 @@ impl Objects {
     /// [`ObjectError::Store`] where it is none.
     pub fn local(folder: &FsPath) -> Result<Self, ObjectError> {
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), folder: folder.to_owned() })
     }
 
     /// Writes a whole object.
@@ -127,6 +129,46 @@ impl Objects {
             GetResultPayload::File(file, _) => Ok(ObjectReader { file }),
             GetResultPayload::Stream(_) => Err(ObjectError::Store("a store of another kind".to_owned())),
         }
+    }
+
+    /// Every object that was written before a moment, by the store's clock.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn written_before(&self, before_ms: i64) -> Result<Vec<ObjectId>, ObjectError> {
+        let mut listed = self.store.list(None);
+        let mut found = Vec::new();
+        while let Some(object) = listed.try_next().await? {
+            let name: String = object.location.parts().map(|part| part.as_ref().to_owned()).collect();
+            let bytes = u128::from_str_radix(&name, 16).ok().filter(|_| name.len() == 32);
+            if let Some(bytes) = bytes.filter(|_| object.last_modified.timestamp_millis() < before_ms) {
+                found.push(ObjectId(bytes.to_be_bytes()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes what a process that died had staged and never published (`NAME#N`, hidden from lists). Only before this
+    /// process stages anything itself.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub fn remove_staged(&self) -> Result<u64, ObjectError> {
+        let failed = |error: std::io::Error| ObjectError::Store(error.to_string());
+        let mut removed = 0;
+        for folder in std::fs::read_dir(&self.folder).map_err(failed)? {
+            let folder = folder.map_err(failed)?.path();
+            for file in
+                folder.is_dir().then(|| std::fs::read_dir(&folder)).transpose().map_err(failed)?.into_iter().flatten()
+            {
+                let file = file.map_err(failed)?;
+                if file.file_name().to_string_lossy().contains('#') {
+                    std::fs::remove_file(file.path()).map_err(failed)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes an object; one that is not there is removed already.

@@ -173,6 +173,17 @@ impl Catalog {
         Ok(())
     }
 
+    async fn is_named(&self, object: ObjectId) -> Result<bool, CatalogError> {
+        let row = sqlx::query(
+            "SELECT 1 AS one FROM envelope WHERE object = $1 UNION SELECT 1 FROM upload WHERE object = $1 \
+             UNION SELECT 1 FROM xorb WHERE object = $1",
+        )
+        .bind(object.0.to_vec())
+        .fetch_optional(&self.reader)
+        .await?;
+        Ok(row.is_some())
+    }
+
     /// Removes uploads and xorbs older than `before_ms`, and the payloads that nothing names any more. Gives how many
     /// payloads were removed. A row goes before its payload: if we die between, the orphan row is still there.
     ///
@@ -196,6 +207,12 @@ impl Catalog {
             sqlx::query(note).bind(now).bind(before_ms).execute(&mut *tx).await?;
             sqlx::query(delete).bind(before_ms).execute(&mut *tx).await?;
             tx.commit().await?;
+        }
+        // Payloads that were published, and whose row was never written: we died between the two.
+        for object in objects.written_before(before_ms).await? {
+            if !self.is_named(object).await? {
+                self.orphan(object).await?;
+            }
         }
         let mut removed = 0;
         for object in unnamed(&self.writer).await? {

@@ -206,7 +206,7 @@ for name, license, language in [("one", "mit", "en"), ("two", "apache-2.0", "de"
     api.create_repo(repo)
     text = f"---\\nlicense: {license}\\nlanguage: {language}\\npipeline_tag: fill-mask\\ntags: [tiny, {name}]\\n---\\n# {name}\\n"
     push(repo, text)
-ids = lambda **more: sorted(model.id for model in api.list_models(**more))
+ids = lambda **more: sorted(model.id for model in api.list_models(search="card-", **more))
 assert ids(filter="license:mit") == ["admin/card-one"], ids(filter="license:mit")
 assert ids(filter=["tiny", "de"]) == ["admin/card-two"]
 assert ids(filter="tiny") == ["admin/card-one", "admin/card-two"]

@@ -522,6 +522,33 @@ def test_a_token_shows_when_it_was_used_last_and_ends_on_time(server, owner, rep
     assert "90 days" in owner.strongroom("token", "create", "--user", "punctual", "--expires", "91d", fails=True).stderr
 
 
+def test_a_gate_that_dies_in_an_upload_leaves_nothing_behind(make_server):
+    server = make_server()
+    owner = server.owner
+    owner.hf("repos", "create", "admin/x")
+    objects = [{"oid": "1" * 64, "size": 50_000_000}]
+    offer = {"operation": "upload", "transfers": ["basic"], "objects": objects}
+    offer = owner.http("POST", "/admin/x.git/info/lfs/objects/batch", offer).json()["objects"][0]
+    path = offer["actions"]["upload"]["href"].removeprefix(server.url)
+    before = {file for file in (server.data / "objects").rglob("*") if file.is_file()}
+    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            head = f"PUT {path} HTTP/1.1\r\nHost: localhost:{server.port}\r\nContent-Length: 50000000\r\n\r\n"
+            connection.sendall(head.encode() + os.urandom(20_000_000))
+            until = time.monotonic() + 10
+            while {file for file in (server.data / "objects").rglob("*") if file.is_file()} == before:
+                assert time.monotonic() < until
+            os.kill(server.child("gate"), 9)
+    time.sleep(0.3)
+    server.wait()
+    assert {file for file in (server.data / "objects").rglob("*") if file.is_file()} == before
+
+
+def test_a_commit_that_is_sent_twice_is_made_once(server, owner, repo):
+    first, second = (commit(owner, repo, {"twice.md": b"the same"}).json()["commitOid"] for _ in range(2))
+    assert first == second == owner.http("GET", f"/api/models/{repo}").json()["sha"]
+
+
 def test_a_stop_in_the_middle_of_a_download_leaves_the_record_of_what_was_sent(make_server):
     server = make_server()
     owner = server.owner

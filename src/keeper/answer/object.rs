@@ -75,7 +75,10 @@ impl Core {
                     return Err(Refusal::Invalid("a range outside of the object".to_owned()));
                 }
                 let part = match object.compartment {
-                    Some(part) if live.compartments.contains(&part) => Part::Compartment(part),
+                    // Reading alone opens content: a grant to manage, to create or to break the glass does not.
+                    Some(part) if live.action == Action::RepoRead && live.compartments.contains(&part) => {
+                        Part::Compartment(part)
+                    }
                     None if live.action == Action::RepoWrite => Part::Inbox,
                     _ => return Err(Refusal::NotFound),
                 };
