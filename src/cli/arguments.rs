@@ -76,6 +76,11 @@ pub enum Command {
     /// Keys: break-glass recovery of one object
     #[command(subcommand)]
     Key(Key),
+    /// A completion script for a shell, on standard output
+    Completion {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
     /// The trusted process (started by the supervisor)
     #[command(hide = true)]
     Keeper {

@@ -6,6 +6,8 @@ mod people;
 mod repo;
 mod seal;
 
+use clap::CommandFactory;
+
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
 use crate::show::show;
@@ -48,6 +50,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Key(key)) => key::run(key),
+        Some(Command::Completion { shell }) => {
+            clap_complete::generate(shell, &mut Arguments::command(), "strongroom", &mut std::io::stdout());
+            Ok(())
+        }
         Some(Command::Keeper { config }) => serve::children::keeper(&config),
         Some(Command::Gate { config }) => serve::children::gate(&config),
     }
