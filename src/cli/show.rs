@@ -1,28 +1,38 @@
 //! Answers for people: lists as columns, things as lines.
 
+use std::io::Write;
+
 use serde_json::Value;
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
 
 /// Prints an answer.
 pub fn show(value: &Value, json: bool) {
-    if json {
-        println!("{value:#}");
-        return;
-    }
+    let text = if json { format!("{value:#}\n") } else { words(value) };
+    print(&text);
+}
+
+fn words(value: &Value) -> String {
+    let mut out = String::new();
     match value {
         Value::Object(map) => {
             for (key, value) in map {
                 match value {
                     Value::Array(rows) if rows.iter().all(Value::is_object) && !rows.is_empty() => {
-                        println!("{key}:");
-                        table(rows);
+                        out += &format!("{key}:\n");
+                        out += &table(rows);
                     }
-                    value => println!("{key:<12} {}", text(value)),
+                    value => out += &format!("{key:<12} {}\n", text(value)),
                 }
             }
         }
-        Value::Array(rows) => table(rows),
-        value => println!("{}", text(value)),
+        Value::Array(rows) => out += &table(rows),
+        value => out += &format!("{}\n", text(value)),
     }
+    out
 }
 
 fn text(value: &Value) -> String {
@@ -38,7 +48,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn table(rows: &[Value]) {
+fn table(rows: &[Value]) -> String {
     let mut columns: Vec<&String> = Vec::new();
     for row in rows.iter().filter_map(Value::as_object) {
         row.keys().for_each(|key| {
@@ -55,8 +65,9 @@ fn table(rows: &[Value]) {
     let widths: Vec<usize> = columns.iter().map(|column| width(column)).collect();
     let line = |cells: Vec<String>| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
-    line(columns.iter().map(|column| column.to_uppercase()).collect());
-    rows.iter().for_each(|row| line(columns.iter().map(|column| cell(row, column)).collect()));
+    let mut out = line(columns.iter().map(|column| column.to_uppercase()).collect());
+    rows.iter().for_each(|row| out += &line(columns.iter().map(|column| cell(row, column)).collect()));
+    out
 }

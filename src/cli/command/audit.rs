@@ -16,7 +16,7 @@ use strongroom_protocol::admin::{AdminCommand, AuditQuery};
 use crate::Failed;
 use crate::arguments::Audit;
 use crate::client::Client;
-use crate::show::show;
+use crate::show::{print, show};
 
 /// `strongroom audit …`.
 ///
@@ -64,7 +64,7 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
                 show(&found, true);
             } else {
                 // The note alone, so that `> file` keeps it as it is.
-                print!("{}", found["checkpoint"].as_str().unwrap_or_default());
+                print(found["checkpoint"].as_str().unwrap_or_default());
                 eprintln!("key: {}", found["key"].as_str().unwrap_or_default());
             }
             Ok(())

@@ -10,7 +10,7 @@ use clap::CommandFactory;
 
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
-use crate::show::show;
+use crate::show::{print, show};
 use crate::{Failed, doctor, init, serve};
 
 /// Runs it.
@@ -51,7 +51,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Key(key)) => key::run(key),
         Some(Command::Completion { shell }) => {
-            clap_complete::generate(shell, &mut Arguments::command(), "strongroom", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "strongroom", &mut script);
+            print(&String::from_utf8_lossy(&script));
             Ok(())
         }
         Some(Command::Keeper { config }) => serve::children::keeper(&config),
