@@ -9,7 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
-use strongroom_envelope::{FileKey, Header, Identity, Recipient, Sealer};
+use strongroom_envelope::{Identity, Recipient, seal_whole};
 use strongroom_keeper::root::{Root, RootError};
 use strongroom_protocol::SecretText;
 use zeroize::Zeroizing;
@@ -131,14 +131,9 @@ fn certificates(config: &Config, root: &Recipient) -> Result<(), Failed> {
 
 /// The CA's key is needed once in years: it lies there for the root key only.
 fn seal(secret: &[u8], root: &Recipient) -> Result<Vec<u8>, Failed> {
-    let failed = |error: &dyn std::fmt::Display| Failed(format!("sealing the CA's key: {error}"));
-    let key = FileKey::generate().map_err(|error| failed(&error))?;
-    let header = Header::seal(&key, std::slice::from_ref(root)).map_err(|error| failed(&error))?;
-    let mut file = header.as_bytes().to_vec();
-    let mut sealer = Sealer::new(&key, &mut file).map_err(|error| failed(&error))?;
-    sealer.push(secret, &mut file).map_err(|error| failed(&error))?;
-    sealer.finish(&mut file).map_err(|error| failed(&error))?;
-    Ok(file)
+    let sealed = seal_whole(secret, std::slice::from_ref(root));
+    let (header, payload) = sealed.map_err(|error| Failed(format!("sealing the CA's key: {error}")))?;
+    Ok([header.as_bytes(), &payload].concat())
 }
 
 fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failed> {

@@ -6,7 +6,8 @@
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 
-use crate::keys::{FileKey, KeyError};
+use crate::header::{Header, HeaderError};
+use crate::keys::{FileKey, KeyError, Recipient};
 use crate::range::{CHUNK_BYTES, TAG_BYTES};
 
 /// Bytes at the beginning of a payload, which make its key another for each sealing.
@@ -133,6 +134,34 @@ impl Drop for Sealer {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.pending);
     }
+}
+
+/// Seals a whole plaintext for recipients: the header, and the payload with its nonce. Together they are an age file.
+///
+/// # Errors
+/// [`SealError`].
+pub fn seal_whole(plain: &[u8], recipients: &[Recipient]) -> Result<(Header, Vec<u8>), SealError> {
+    let key = FileKey::generate()?;
+    let header = Header::seal(&key, recipients)?;
+    let mut payload = Vec::with_capacity(plain.len() + 64);
+    let mut sealer = Sealer::new(&key, &mut payload)?;
+    sealer.push(plain, &mut payload)?;
+    sealer.finish(&mut payload)?;
+    Ok((header, payload))
+}
+
+/// Why nothing was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// No randomness.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No recipient.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The AEAD refused.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
 }
 
 /// Opens a whole payload that comes in pieces, whose length need not be known; holds less than two chunks.

@@ -2,8 +2,9 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use strongroom_domain::Sha256;
-use strongroom_envelope::{FileKey, Header, Recipient, Sealer};
-use strongroom_storage::{ObjectId, ObjectWriter};
+use strongroom_envelope::{FileKey, Header, Recipient, Sealer, seal_whole};
+use strongroom_protocol::{Grant, MetaKeys};
+use strongroom_storage::{ObjectId, ObjectWriter, Upload};
 
 use crate::gate::Gate;
 use crate::refused::Refused;
@@ -85,19 +86,29 @@ impl Intake {
     }
 }
 
+/// Records an object that came into the inbox, and then makes it known there.
+///
+/// # Errors
+/// The keeper's refusal; 507 and 500.
+pub async fn keep(gate: &Gate, grant: &Grant, inbox: &MetaKeys, received: Received) -> Result<(), Refused> {
+    gate.keeper.wrote(grant, "upload", received.sha256.to_string(), None, Vec::new()).await?;
+    let upload = Upload {
+        object: received.object,
+        header: received.header,
+        size: received.size,
+        principal: grant.parts().principal.clone(),
+    };
+    Ok(gate.catalog.add_upload(grant.repo()?.parts().id, inbox, &received.sha256, &upload).await?)
+}
+
 /// A small object that is there already: sealed and written at once.
 ///
 /// # Errors
 /// 507 and 500.
 pub async fn receive(gate: &Gate, recipient: &str, content: &[u8]) -> Result<Received, Refused> {
     let recipient: Recipient = recipient.parse().map_err(broken)?;
-    let key = FileKey::generate().map_err(broken)?;
-    let header = Header::seal(&key, &[recipient]).map_err(broken)?.as_bytes().to_vec();
-    let object = ObjectId::generate()?;
-    let mut payload = Vec::with_capacity(content.len() + 64);
-    let mut sealer = Sealer::new(&key, &mut payload).map_err(broken)?;
-    sealer.push(content, &mut payload).map_err(broken)?;
-    sealer.finish(&mut payload).map_err(broken)?;
+    let (header, payload) = seal_whole(content, &[recipient]).map_err(broken)?;
+    let (header, object) = (header.as_bytes().to_vec(), ObjectId::generate()?);
     gate.objects.put(object, payload).await?;
     let mut hash = Context::new(&SHA256);
     hash.update(content);

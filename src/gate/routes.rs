@@ -277,6 +277,13 @@ fn finish(mut answer: Response<Body>, id: &str) -> Response<Body> {
     answer
 }
 
+/// Says where the next page is.
+pub fn link_next(response: &mut Response<Body>, url: &str) {
+    if let Ok(link) = HeaderValue::from_str(&format!("<{url}>; rel=\"next\"")) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+}
+
 /// A JSON answer.
 pub fn json(value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use strongroom_domain::Compartment;
-use strongroom_envelope::{FileKey, Header, HeaderError, Identity, Opener, Recipient, Sealer, derive};
+use strongroom_envelope::{Header, HeaderError, Identity, Opener, Recipient, SealError, derive, seal_whole};
 use strongroom_protocol::{MetaKeys, Secret};
 use zeroize::Zeroizing;
 
@@ -17,6 +17,9 @@ pub enum KeyError {
     /// The payload does not open, or has another length.
     #[error("a wrapped secret is damaged")]
     Damaged,
+    /// A secret can't be wrapped.
+    #[error("a secret can't be wrapped: {0}")]
+    Seal(#[from] SealError),
     /// No randomness.
     #[error("the system gives no random bytes")]
     Randomness,
@@ -37,12 +40,8 @@ pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
 /// # Errors
 /// [`KeyError`].
 pub fn wrap(secret: &[u8; 32], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
-    let key = FileKey::generate().map_err(|_| KeyError::Randomness)?;
-    let mut file = Header::seal(&key, recipients)?.as_bytes().to_vec();
-    let mut sealer = Sealer::new(&key, &mut file).map_err(|_| KeyError::Randomness)?;
-    sealer.push(secret, &mut file).map_err(|_| KeyError::Damaged)?;
-    sealer.finish(&mut file).map_err(|_| KeyError::Damaged)?;
-    Ok(file)
+    let (header, payload) = seal_whole(secret, recipients)?;
+    Ok([header.as_bytes(), &payload].concat())
 }
 
 /// The secret in an age file.

@@ -142,7 +142,7 @@ impl Catalog {
         Ok(Self { writer, reader: options(READERS).connect(&url).await? })
     }
 
-    fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
+    pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
         keyed_hash(shared.index.expose(), &[b"ref", name.as_bytes()])[..16].to_vec()
     }
 

@@ -227,7 +227,7 @@ impl Catalog {
             }
         }
         write_commit(&mut tx, repo, shared, commit).await?;
-        let index = keyed_hash(shared.index.expose(), &[b"ref", branch.as_bytes()])[..16].to_vec();
+        let index = Self::ref_index(shared, branch);
         match commit.parent {
             Some(parent) => {
                 let moved =

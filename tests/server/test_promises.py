@@ -641,9 +641,9 @@ def test_doctor_names_what_is_dangerous_with_its_mend(server, tmp_path):
     code, findings = doctor(*inside)
     assert code == 1 and any("inside the data directory" in what for level, what in findings if level == "refused")
     (tmp_path / "data").mkdir(mode=0o755)
-    code, findings = doctor("--data-dir", tmp_path / "data", "--root-key", "/root/elsewhere.key")
+    code, findings = doctor("--data-dir", tmp_path / "data", "--root-key", tmp_path / "elsewhere.key")
     assert code == 1 and any(mend.startswith("chmod -R go=") for mend in findings.values())
-    code, findings = doctor("--data-dir", tmp_path / "none", "--root-key", "/root/elsewhere.key", "--listen", "0.0.0.0:1")
+    code, findings = doctor("--data-dir", tmp_path / "none", "--root-key", tmp_path / "elsewhere.key", "--listen", "0.0.0.0:1")
     assert code == 1 and any("no name of it is configured" in what for _, what in findings)
     # And what doctor refuses, serve refuses.
     done = subprocess.run([PROGRAM, "serve", *map(str, inside)], capture_output=True, text=True)

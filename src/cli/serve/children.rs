@@ -13,7 +13,7 @@ use crate::config::Config;
 /// # Errors
 /// Why it can't serve.
 pub fn keeper(config: &str) -> Result<(), Failed> {
-    log("keeper");
+    log();
     harden()?;
     let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
     let control = inherited()?;
@@ -49,7 +49,7 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
 /// # Errors
 /// Why it can't serve.
 pub fn gate(config: &str) -> Result<(), Failed> {
-    log("gate");
+    log();
     harden()?;
     let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
     let socket = inherited()?;

@@ -7,10 +7,9 @@ pub mod supervisor;
 use crate::Failed;
 
 /// Log lines of a process, to standard error. `STRONGROOM_LOG` is `error`, `warn`, `info` (the default), `debug`.
-pub fn log(process: &'static str) {
+pub fn log() {
     let level = std::env::var("STRONGROOM_LOG").ok().and_then(|level| level.parse().ok());
     let level = level.unwrap_or(tracing::Level::INFO);
-    let _ = process;
     // A second subscriber in one process is refused, and not needed.
     let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init();
 }

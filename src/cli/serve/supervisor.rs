@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// # Errors
 /// What the preflight refuses, or why the processes do not live.
 pub fn serve(server: &Server) -> Result<(), Failed> {
-    log("supervisor");
+    log();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = Config::load(server)?;
     let mut refused = Vec::new();
@@ -86,10 +86,10 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
     loop {
         let (mut keeper, control) = start_keeper(config)?;
         let born = Instant::now();
-        let ended = loop {
+        let why = loop {
             let mut gate = match start_gate(config, &control) {
                 Ok(gate) => gate,
-                Err(error) => break Ended::Keeper(error.to_string()),
+                Err(error) => break error.to_string(),
             };
             let gate_born = Instant::now();
             if let Some(output) = gate.stdout.take() {
@@ -100,7 +100,7 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
                 _ = interrupt.recv() => true,
                 status = keeper.wait() => {
                     let _ = gate.kill().await;
-                    break Ended::Keeper(format!("{status:?}"));
+                    break format!("{status:?}");
                 }
                 status = gate.wait() => {
                     tracing::error!(?status, "the gate ended; starting another");
@@ -118,7 +118,6 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
             }
             tokio::time::sleep(if deaths > 1 { PAUSE } else { Duration::ZERO }).await;
         };
-        let Ended::Keeper(why) = ended;
         tracing::error!(why, "the keeper ended; starting both again");
         let _ = keeper.kill().await;
         deaths = if born.elapsed() < YOUNG { deaths + 1 } else { 0 };
@@ -127,10 +126,6 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
         }
         tokio::time::sleep(if deaths > 1 { PAUSE } else { Duration::ZERO }).await;
     }
-}
-
-enum Ended {
-    Keeper(String),
 }
 
 /// The gate first, with time to finish; then the keeper, at the end of its control socket.

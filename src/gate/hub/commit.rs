@@ -129,12 +129,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let branch = revision.short().to_owned();
     let found = gate.catalog.find_ref(parts.id, &parts.shared, &branch).await?;
     let branch_head = found.filter(|held| held.kind == RefKind::Branch).ok_or_else(Refused::revision)?;
-    let (header, wanted) = match read(&gate, &mut call, &grant).await {
-        Ok(read) => read,
-        Err(refused) => return Err(refused),
-    };
-    let operations = place(&gate, &grant, wanted, &branch_head.target).await;
-    let operations = operations?;
+    let (header, wanted) = read(&gate, &mut call, &grant).await?;
+    let operations = place(&gate, &grant, wanted).await?;
     let keys = keys(&grant)?;
     let about = (header.summary.as_str(), header.description.as_str(), grant.parts().principal.as_str());
     let mut head = branch_head.target;
@@ -271,12 +267,7 @@ async fn small(gate: &Gate, grant: &Grant, path: &RepoPath, content: &[u8]) -> R
 
 /// Finds the bytes of large files: already in the compartment, in the inbox by this principal, or in a compartment that
 /// this principal reads and writes. What is named by hash alone, and was never sent here, is not linked.
-async fn place(
-    gate: &Gate,
-    grant: &Grant,
-    wanted: Vec<Wanted>,
-    _head: &strongroom_domain::Commit,
-) -> Result<Vec<Operation>, Refused> {
+async fn place(gate: &Gate, grant: &Grant, wanted: Vec<Wanted>) -> Result<Vec<Operation>, Refused> {
     let repo = grant.repo()?;
     let parts = repo.parts();
     let mut operations = Vec::with_capacity(wanted.len());
@@ -334,7 +325,12 @@ async fn place(
 
 type Found = (ObjectId, Vec<u8>, u64, Option<Compartment>);
 
-async fn find(gate: &Gate, grant: &Grant, oid: &Sha256) -> Result<Option<Found>, Refused> {
+/// The object with this digest that a commit under this grant may link without its bytes being sent: payload, header,
+/// length, and the compartment it lies in (`None` for the inbox).
+///
+/// # Errors
+/// Whatever the catalogue says.
+pub async fn find(gate: &Gate, grant: &Grant, oid: &Sha256) -> Result<Option<Found>, Refused> {
     let parts = grant.repo()?.parts();
     if let Some((inbox, _)) = &parts.inbox
         && let Some(upload) = gate.catalog.upload(parts.id, inbox, oid, &grant.parts().principal).await?

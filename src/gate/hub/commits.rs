@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
 use serde_json::{Value, json as value};
 
 use super::{commit_at, date};
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::routes::{Answer, json};
+use crate::routes::{Answer, json, link_next};
 
 /// Commits of a page.
 const PAGE: usize = 100;
@@ -44,10 +43,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     if let Some(next) = next {
         let tail = if formatted { "?expand[]=formatted" } else { "" };
         let (kind, name) = (repo.parts().kind, &repo.parts().name);
-        let link = format!("<{}/api/{kind}s/{name}/commits/{next}{tail}>; rel=\"next\"", call.base);
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
+        link_next(&mut response, &format!("{}/api/{kind}s/{name}/commits/{next}{tail}", call.base));
     }
     Ok(response)
 }

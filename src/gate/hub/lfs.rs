@@ -9,11 +9,11 @@ use serde_json::{Value, json as value};
 use strongroom_domain::limits::FILE_BYTES_MAX;
 use strongroom_domain::{Action, Sha256};
 use strongroom_protocol::{Credential, Grant, Purpose, SecretText, Target};
-use strongroom_storage::Upload;
 
+use super::commit::find;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::Intake;
+use crate::intake::{Intake, keep};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 use crate::stream::{Sending, send};
@@ -83,32 +83,16 @@ async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) 
         let error = value!({"code": 422, "message": format!("an object has at most {FILE_BYTES_MAX} bytes")});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
-    if is_held(gate, grant, &oid).await? {
+    if find(gate, grant, &oid).await?.is_some() {
         return Ok(value!({"oid": oid.to_string(), "size": size}));
     }
     let upload = action(gate, call, grant, Purpose::LfsUpload { oid, size }).await?;
     Ok(value!({"oid": oid.to_string(), "size": size, "authenticated": true, "actions": {"upload": upload}}))
 }
 
-/// Whether a commit of this principal could link the object without its bytes being sent.
-pub async fn is_held(gate: &Gate, grant: &Grant, oid: &Sha256) -> Result<bool, Refused> {
-    let parts = grant.repo()?.parts();
-    if let Some((inbox, _)) = &parts.inbox
-        && gate.catalog.upload(parts.id, inbox, oid, &grant.parts().principal).await?.is_some()
-    {
-        return Ok(true);
-    }
-    for part in &parts.compartments {
-        if gate.catalog.content(parts.id, part.compartment, &part.keys, oid).await?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 async fn offer_download(gate: &Gate, call: &Call, grant: &Grant, object: &Object) -> Result<Value, Refused> {
     let (oid, size) = (object.oid, object.size);
-    if !is_held(gate, grant, &oid).await? {
+    if find(gate, grant, &oid).await?.is_none() {
         let error = value!({"code": 404, "message": "no such object here"});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
@@ -164,14 +148,7 @@ pub async fn put(gate: Arc<Gate>, mut call: Call) -> Answer {
         gate.catalog.orphan(received.object).await?;
         return Err(Refused::bad("the bytes are not those of the oid and size that were announced"));
     }
-    gate.keeper.wrote(&grant, "upload", oid.to_string(), None, Vec::new()).await?;
-    let upload = Upload {
-        object: received.object,
-        header: received.header,
-        size: received.size,
-        principal: grant.parts().principal.clone(),
-    };
-    gate.catalog.add_upload(parts.id, inbox, oid, &upload).await?;
+    keep(&gate, &grant, inbox, received).await?;
     Ok(Response::new(Body::empty()))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
 use serde_json::Value;
 use strongroom_domain::Revision;
 use strongroom_protocol::{Listed, RepoGrant};
@@ -11,7 +10,7 @@ use super::{describe, view};
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
-use crate::routes::{Answer, json};
+use crate::routes::{Answer, json, link_next};
 
 /// Repositories of a page.
 const PAGE: usize = 1000;
@@ -65,10 +64,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
             .extend_pairs(others)
             .append_pair("cursor", &(start + limit).to_string())
             .finish();
-        let link = format!("<{}/api/{kind}s?{query}>; rel=\"next\"", call.base);
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
+        link_next(&mut response, &format!("{}/api/{kind}s?{query}", call.base));
     }
     Ok(response)
 }

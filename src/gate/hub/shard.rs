@@ -7,14 +7,14 @@ use serde_json::json as value;
 use strongroom_domain::Sha256;
 use strongroom_envelope::FileKey;
 use strongroom_protocol::{Grant, MetaKeys, ObjectRef};
-use strongroom_storage::{Upload, XorbChunk};
+use strongroom_storage::XorbChunk;
 use strongroom_xet::shard::{self, File, Term};
 use strongroom_xet::{FileHasher, Hash, decode_chunk, range_hash};
 
 use super::xet::redeem;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::Intake;
+use crate::intake::{Intake, keep};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 use crate::stream::OpenObject;
@@ -50,14 +50,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
             gate.catalog.orphan(received.object).await?;
             return Err(Refused::bad("a file's bytes are not those of its SHA-256"));
         }
-        gate.keeper.wrote(&grant, "upload", oid.to_string(), None, Vec::new()).await?;
-        let upload = Upload {
-            object: received.object,
-            header: received.header,
-            size: received.size,
-            principal: principal.to_owned(),
-        };
-        gate.catalog.add_upload(parts.id, inbox, &oid, &upload).await?;
+        keep(&gate, &grant, inbox, received).await?;
         new = 1;
     }
     Ok(json(&value!({"result": new})))

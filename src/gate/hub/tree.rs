@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, header};
 use serde_json::{Value, json as value};
 use strongroom_domain::RepoPath;
 use strongroom_protocol::RepoGrant;
@@ -13,7 +12,7 @@ use super::{commit_at, date, describe, encode_path, view};
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
-use crate::routes::{Answer, json};
+use crate::routes::{Answer, json, link_next};
 
 /// Lines of a page, plain and expanded, as clients expect.
 const PAGE: usize = 1000;
@@ -60,10 +59,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
             .append_pair("limit", &limit.to_string())
             .append_pair("cursor", last.path())
             .finish();
-        let link = format!("<{api}/{name}/tree/{}{below}?{query}>; rel=\"next\"", commit.id);
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
+        link_next(&mut response, &format!("{api}/{name}/tree/{}{below}?{query}", commit.id));
     }
     Ok(response)
 }

@@ -24,7 +24,7 @@ const EPOCH_S: u64 = 7 * 24 * 3600;
 /// 403, 404.
 pub async fn write_token(gate: Arc<Gate>, call: Call) -> Answer {
     let grant = call.authorize_repo(&gate, None, None).await?;
-    let id: String = grant.repo()?.parts().id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = scope_id(&grant)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (ticket, end) = gate.keeper.ticket(&grant, Purpose::Xet).await?;
     let url = format!("{}/xet/{id}-{}", call.base, now / EPOCH_S);
@@ -38,6 +38,11 @@ pub async fn write_token(gate: Arc<Gate>, call: Call) -> Answer {
     Ok(response)
 }
 
+/// A repository in its `casUrl`: by its catalogue id, which says no name.
+fn scope_id(grant: &Grant) -> Result<String, Refused> {
+    Ok(grant.repo()?.parts().id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The grant of the access token, which is a ticket; the URL must be its repository's.
 ///
 /// # Errors
@@ -48,7 +53,7 @@ pub async fn redeem(gate: &Gate, call: &Call) -> Result<Grant, Refused> {
         None => None,
     };
     let grant = gate.keeper.authorize(call.origin(), ticket, call.route.action, Target::Ticket).await?;
-    let id: String = grant.repo()?.parts().id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = scope_id(&grant)?;
     let scope = call.param("scope")?;
     let is_xet = grant.repo()?.parts().purpose == Some(Purpose::Xet);
     match scope.split_once('-') {

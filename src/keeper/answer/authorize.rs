@@ -27,13 +27,18 @@ pub(super) fn may(state: &State, subject: &Subject, action: Action, namespace: O
     state.policy.allows(&question) && in_scope(token, action, None, namespace, repo)
 }
 
-/// The compartments of a repository in which policy and scope allow an action.
-pub(super) fn compartments(state: &State, subject: &Subject, action: Action, id: u64, repo: &Repo) -> Vec<Compartment> {
+/// The compartments in which policy and scope allow an action at a place; the same work where there is no such place.
+pub(super) fn compartments(
+    state: &State,
+    subject: &Subject,
+    action: Action,
+    namespace: Option<u64>,
+    repo: Option<u64>,
+) -> Vec<Compartment> {
     let Some(token) = state.tokens.get(&subject.token) else { return Vec::new() };
-    let (namespace, id) = (Some(repo.namespace), Some(id));
-    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo: id };
+    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo };
     let mut allowed = state.policy.compartments(&question);
-    allowed.retain(|part| in_scope(token, action, Some(*part), namespace, id));
+    allowed.retain(|part| in_scope(token, action, Some(*part), namespace, repo));
     allowed
 }
 
@@ -203,20 +208,14 @@ fn judge_found(
     record.repo_id = found.map(|(id, _)| id);
     let namespace = found.map(|(_, repo)| repo.namespace);
     let id = found.map(|(id, _)| id);
-    let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
-    let question =
-        Question { principal: subject.principal, action: Action::RepoRead, compartment: None, namespace, repo: id };
-    let of = |action: Action| {
-        let mut parts = state.policy.compartments(&Question { action, ..question });
-        parts.retain(|part| in_scope(token, action, Some(*part), namespace, id));
-        parts
-    };
+    let of = |action| compartments(state, &subject, action, namespace, id);
     let readable = of(Action::RepoRead);
     let stopped = id.is_some_and(|id| state.stops.contains_key(&Stop::Repo(id)));
     let visible = found.is_some() && !stopped;
     if stopped {
         record.reason = "repository locked".to_owned();
     }
+    let bare = !has_compartments(action) && may(state, &subject, action, namespace, id);
     let mut allowed = match action {
         Action::RepoRead => readable.clone(),
         Action::KeyRecover => of(action),
@@ -225,13 +224,12 @@ fn judge_found(
             parts.retain(|part| readable.contains(part));
             parts
         }
-        _ if may(state, &subject, action, namespace, id) => readable.clone(),
+        _ if bare => readable.clone(),
         _ => Vec::new(),
     };
     if !visible || readable.is_empty() && action != Action::KeyRecover {
         return Err(Refusal::NotFound);
     }
-    let bare = !has_compartments(action) && may(state, &subject, action, namespace, id);
     if allowed.is_empty() && !bare {
         return if action == Action::KeyRecover {
             Err(Refusal::NotFound)

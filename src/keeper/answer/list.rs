@@ -39,7 +39,7 @@ impl Core {
                         continue;
                     }
                     let listed = may(state, &subject, Action::RepoList, Some(repo.namespace), Some(*id));
-                    let parts = compartments(state, &subject, Action::RepoRead, *id, repo);
+                    let parts = compartments(state, &subject, Action::RepoRead, Some(repo.namespace), Some(*id));
                     if !listed || parts.is_empty() || state.stops.contains_key(&Stop::Repo(*id)) {
                         continue;
                     }

@@ -12,9 +12,8 @@ use crate::server::{Core, now_ms};
 use crate::state::{Repo, State};
 
 /// What a client is told of a name that is taken; its own repositories it may know of.
-fn taken(state: &State, visible: bool, kind: RepoKind, name: &RepoName) -> Refusal {
-    let exists = state.repo(kind, name).is_some();
-    if exists && visible {
+fn taken(state: &State, kind: RepoKind, name: &RepoName) -> Refusal {
+    if state.repo(kind, name).is_some() {
         Refusal::Conflict("You already created this repo".to_owned())
     } else {
         Refusal::Conflict("this name was used before, and is never given to another".to_owned())
@@ -52,17 +51,17 @@ impl Core {
                 if place.is_none() || !may(state, &subject, Action::RepoCreate, place, None) {
                     // What a right does not reach is not told from what is not there.
                     let found = state.repo(kind, &name);
-                    if found
-                        .is_some_and(|(id, repo)| !compartments(state, &subject, Action::RepoRead, id, repo).is_empty())
-                    {
-                        return Err(taken(state, true, kind, &name));
+                    if found.is_some_and(|(id, repo)| {
+                        !compartments(state, &subject, Action::RepoRead, Some(repo.namespace), Some(id)).is_empty()
+                    }) {
+                        return Err(taken(state, kind, &name));
                     }
                     return Err(Refusal::Forbidden(
                         "You don't have the rights to create a repository under this namespace".to_owned(),
                     ));
                 }
                 if state.repo_names.contains_key(&(kind, name.folded())) {
-                    return Err(taken(state, true, kind, &name));
+                    return Err(taken(state, kind, &name));
                 }
                 // The namespace was found above.
                 let namespace = place.ok_or(Refusal::NotFound)?;

@@ -36,9 +36,6 @@ pub struct StoredLeaf {
     pub body_sealed: Vec<u8>,
 }
 
-/// The name by which the crate's users know it.
-pub type Leaf = StoredLeaf;
-
 /// The blind index of a value in a column.
 pub fn index(keys: &OwnKeys, column: &str, value: &str) -> Vec<u8> {
     keyed_hash(&keys.index, &[b"audit", column.as_bytes(), value.as_bytes()])[..INDEX_BYTES].to_vec()

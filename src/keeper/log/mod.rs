@@ -11,7 +11,7 @@ mod tiles;
 mod writer;
 
 pub use copy::read_copy;
-pub use leaf::{Leaf, StoredLeaf};
+pub use leaf::StoredLeaf;
 pub use record::Record;
 pub use search::{Filter, SearchError, leaves, search};
 pub use tiles::{Tiles, TilesError, read_hash};
