@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_keeper::root::RootSource;
@@ -29,6 +30,14 @@ struct ServerFile {
     listen: SocketAddr,
     hosts: Vec<String>,
     connections_max: usize,
+    #[serde(deserialize_with = "deadline")]
+    handshake_timeout: Duration,
+    #[serde(deserialize_with = "deadline")]
+    header_timeout: Duration,
+    #[serde(deserialize_with = "deadline")]
+    body_timeout: Duration,
+    #[serde(deserialize_with = "deadline")]
+    stall_timeout: Duration,
     tls12: bool,
     mode: Option<Mode>,
 }
@@ -36,7 +45,17 @@ struct ServerFile {
 impl Default for ServerFile {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8443));
-        Self { listen, hosts: Vec::new(), connections_max: 1024, tls12: false, mode: None }
+        Self {
+            listen,
+            hosts: Vec::new(),
+            connections_max: 1024,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(120),
+            tls12: false,
+            mode: None,
+        }
     }
 }
 
@@ -85,6 +104,15 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
 }
 
+/// None of them is "never", nor so short that nobody passes.
+fn deadline<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = duration(deserializer)?;
+    if (1..=3600).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Err(serde::de::Error::custom("a deadline is between 1s and 1h"))
+}
+
 /// In a data directory whose root key is in shares: an empty file, so that no flag needs to be repeated.
 pub const SHARES_MARK: &str = "root-key-in-shares";
 
@@ -109,6 +137,14 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Connections at once.
     pub connections_max: usize,
+    /// For a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// For a request's headers, and between requests.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// For a client that takes nothing.
+    pub stall_timeout: Duration,
     /// TLS 1.2 beside 1.3.
     pub tls12: bool,
     /// What is refused.
@@ -187,6 +223,10 @@ impl Config {
             listen,
             hosts: file.server.hosts,
             connections_max: file.server.connections_max.max(1),
+            handshake_timeout: file.server.handshake_timeout,
+            header_timeout: file.server.header_timeout,
+            body_timeout: file.server.body_timeout,
+            stall_timeout: file.server.stall_timeout,
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
             shares: root_key.is_none() && file.root_key.credential.is_none(),
@@ -264,9 +304,26 @@ impl Config {
             listen: self.listen,
             hosts: self.host_headers(),
             connections_max: self.connections_max,
+            deadlines: strongroom_gate::Deadlines {
+                handshake: self.handshake_timeout,
+                headers: self.header_timeout,
+                body: self.body_timeout,
+                stall: self.stall_timeout,
+            },
             tls12: self.tls12,
             compartments: self.compartments.clone(),
             require_sandbox: self.mode == Mode::Production && cfg!(target_os = "linux"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_configuration_shows_the_defaults() {
+        let shown: File = toml::from_str(include_str!("../../deploy/strongroom.toml")).unwrap();
+        assert_eq!(format!("{shown:?}"), format!("{:?}", File::default()));
     }
 }

@@ -26,7 +26,10 @@ pub const JSON_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What is left of a request's body; outlives the call, so that what the call did not read can be read away.
 #[derive(Clone)]
-pub struct Rest(Arc<Mutex<Body>>);
+pub struct Rest {
+    body: Arc<Mutex<Body>>,
+    deadline: Duration,
+}
 
 /// Bytes, and time, that are spent on the rest of a body that was refused: a client that is still sending reads the
 /// answer only afterwards, and one whose connection is closed meanwhile never does.
@@ -34,15 +37,15 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 impl Rest {
-    /// All of it is left.
-    pub fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(body)))
+    /// All of it is left; between two pieces a client may take so long.
+    pub fn new(body: Body, deadline: Duration) -> Self {
+        Self { body: Arc::new(Mutex::new(body)), deadline }
     }
 
     async fn piece(&self) -> Result<Option<bytes::Bytes>, Refused> {
-        let mut body = self.0.lock().await;
+        let mut body = self.body.lock().await;
         loop {
-            let frame = tokio::time::timeout(crate::http::BODY_IDLE, body.frame()).await;
+            let frame = tokio::time::timeout(self.deadline, body.frame()).await;
             let frame = frame.map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"))?;
             match frame {
                 None => return Ok(None),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Connections at once.
     pub connections_max: usize,
+    /// How long clients may take.
+    pub deadlines: http::Deadlines,
     /// Whether TLS 1.2 is spoken beside 1.3.
     pub tls12: bool,
     /// Text of `policies/compartments.toml`.
@@ -74,6 +76,8 @@ pub struct Gate {
     pub watch: Watch,
     /// As in [`Settings::hosts`].
     pub hosts: Vec<String>,
+    /// Between two pieces of a request's body.
+    pub body_deadline: Duration,
     /// Cloned by whoever still has a record to send, so that a stop can wait for them.
     pub recording: Arc<()>,
     /// Big bodies that are held in memory at once: shards and xorb chunk tables.
@@ -155,6 +159,7 @@ async fn run(
         rules,
         watch: Watch::default(),
         hosts: settings.hosts.clone(),
+        body_deadline: settings.deadlines.body,
         recording: Arc::default(),
         big_bodies: tokio::sync::Semaphore::new(2),
     });
@@ -163,7 +168,7 @@ async fn run(
     ready(address);
     let service = routes::router(gate.clone());
     tokio::select! {
-        () = http::accept(listener, tls, service, settings.connections_max) => {}
+        () = http::accept(listener, tls, service, settings.connections_max, settings.deadlines) => {}
         _ = told.recv() => {}
         () = keeper.lost() => return Err(ServeError::Keeper(Refusal::Unavailable("its socket ended".to_owned()))),
     }

@@ -15,4 +15,5 @@ mod stream;
 mod watch;
 
 pub use gate::{ServeError, Settings, serve};
+pub use http::Deadlines;
 pub use sandbox::{Sandbox, check as check_sandbox};

@@ -224,7 +224,7 @@ async fn run(
         }
     };
     let decided = crate::call::Flag::default();
-    let rest = Rest::new(body);
+    let rest = Rest::new(body, gate.body_deadline);
     let Ok(params) = params else {
         return finish(refuse(Refused::bad("a path is UTF-8 once it is decoded")).await, &id);
     };

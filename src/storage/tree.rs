@@ -27,7 +27,7 @@ pub struct FileEntry {
     pub lfs: bool,
     /// Keyed hash of the envelope: one that was swapped is refused before its first byte.
     pub envelope_mac: [u8; 32],
-    /// What was read out of the file when it came, as JSON: a card's metadata, for lists and filters.
+    /// What was read out of the file when it came, so that it need not be opened: a card's metadata, git's rules.
     pub facts: Option<String>,
 }
 

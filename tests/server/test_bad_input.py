@@ -1,15 +1,18 @@
 """Whatever is sent, to every route that takes it: a 4xx with a reason, a record, and no change in any store."""
 
+import contextlib
 import hashlib
 import json
 import socket
 import sqlite3
+import ssl
+import subprocess
 import time
 from urllib.parse import quote
 
 import pytest
 
-from conftest import commit
+from conftest import PROGRAM, commit
 
 HOSTILE_PATHS = [
     "../etc/passwd",
@@ -294,23 +297,67 @@ def test_a_ticket_is_for_its_own_method_and_repository(server, owner, repo):
         refused(owner, "GET", path, statuses=[401])
 
 
-def test_slow_headers_are_closed_on_time(server):
+QUICK = """
+[server]
+connections_max = 4
+handshake_timeout = "1s"
+header_timeout = "2s"
+body_timeout = "1s"
+stall_timeout = "2s"
+"""
+
+
+def closed_after(connection, send=b""):
+    """Seconds until the server closes."""
+    connection.settimeout(20)
+    began = time.monotonic()
+    try:
+        connection.sendall(send)
+        while connection.recv(65536):
+            pass
+    except (ConnectionError, ssl.SSLError):
+        pass
+    return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def connected(server):
     with socket.create_connection(("127.0.0.1", server.port)) as plain:
         with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
-            connection.settimeout(60)
-            began = time.monotonic()
-            connection.sendall(b"GET /healthz HTTP/1.1\r\n")
-            connection.recv(65536)
-            assert time.monotonic() - began < 45
+            yield connection
+
+
+def test_silent_slow_and_idle_clients_are_closed_when_the_configuration_says(make_server):
+    server = make_server(QUICK)
+    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+        assert 0.5 < closed_after(plain) < 5
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % server.port
+    for sent in [b"", b"GET /healthz HTTP/1.1\r\n", whole]:
+        with connected(server) as connection:
+            assert 1 < closed_after(connection, sent) < 6, sent
+    head = f"POST /api/repos/create HTTP/1.1\r\nHost: localhost:{server.port}\r\nAuthorization: Bearer {server.owner.token}\r\n"
+    with connected(server) as connection:
+        began = time.monotonic()
+        connection.settimeout(20)
+        connection.sendall(head.encode() + b"Content-Length: 100\r\n\r\n{")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408"), "a body that stopped coming"
+        assert time.monotonic() - began < 5
+
+
+def test_connections_beyond_the_bound_wait_and_are_served_later(make_server):
+    server = make_server(QUICK)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(connected(server))
+        # None is free: this one waits until the silent ones are closed, and is then served.
+        began = time.monotonic()
+        assert server.health() == b"ok"
+        assert time.monotonic() - began > 0.8
 
 
 def test_a_configuration_with_an_unknown_key_stops_the_start_and_names_the_line(tmp_path):
-    import subprocess
-
-    from conftest import PROGRAM
-
     file = tmp_path / "strongroom.toml"
-    for text, line in [("[server]\nlisten = '127.0.0.1:1'\nlissten = 1\n", "line 3"), ("[tokens]\nlife_max = 'long'\n", "line 2")]:
+    for text, line in [("[server]\nlisten = '127.0.0.1:1'\nlissten = 1\n", "line 3"), ("[tokens]\nlife_max = 'long'\n", "line 2"), ("[server]\nheader_timeout = '0s'\n", "line 2")]:
         file.write_text(text)
         done = subprocess.run([PROGRAM, "serve", "--config", str(file)], capture_output=True, text=True)
         assert done.returncode == 1 and line in done.stderr, done.stderr

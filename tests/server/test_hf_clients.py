@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 
@@ -261,3 +262,103 @@ def test_transformers_reads_configuration_and_tokenizer_of_a_tiny_model(owner, t
     (tmp_path / "tiny" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     owner.hf("upload", "admin/tiny", tmp_path / "tiny")
     assert "all of it" in owner.python(TRANSFORMERS, client="libraries").stdout
+
+
+FROM_PRETRAINED = """
+import sys
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
+made, repo = sys.argv[1:] if len(sys.argv) > 2 else (None, sys.argv[1])
+sizes = dict(vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+torch.manual_seed(7)
+model = BertModel(BertConfig(**sizes))
+if made:
+    model.save_pretrained(made)
+    sys.exit()
+read = AutoModel.from_pretrained(repo)
+assert AutoConfig.from_pretrained(repo).hidden_size == 8
+assert AutoTokenizer.from_pretrained(repo).decode([5, 6]) == "hello world"
+written, come = model.state_dict(), read.state_dict()
+assert written.keys() == come.keys() and all(torch.equal(written[name], come[name]) for name in written)
+print("all of it")
+"""
+
+
+@pytest.mark.skipif(not (PEERS / "torch").exists(), reason="--without torch")
+def test_transformers_loads_the_weights_of_a_tiny_model_that_was_uploaded(owner, tmp_path):
+    program = tmp_path / "tiny.py"
+    program.write_text(FROM_PRETRAINED)
+    torch = PEERS / "torch" / "bin" / "python"
+    owner.run([torch, program, tmp_path / "made", "-"])
+    (tmp_path / "made" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world"]))
+    (tmp_path / "made" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    owner.hf("upload", "admin/pretrained", tmp_path / "made")
+    assert "all of it" in owner.run([torch, program, "admin/pretrained"]).stdout
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="--without git-lfs")
+def test_git_lfs_sends_and_fetches_large_files(owner, tmp_path):
+    """The program itself, with the LFS endpoint of a repository; the commit is made over HTTP: we serve no git."""
+    owner.hf("repos", "create", "admin/by-git")
+    content = os.urandom(5_000_000)
+    oid = hashlib.sha256(content).hexdigest()
+
+    def git(folder, *arguments, **more):
+        return owner.run(["git", "-C", folder, *arguments], **more)
+
+    def work(name):
+        folder = tmp_path / name
+        owner.run(["git", "init", "--quiet", folder])
+        for key, value in [
+            ("user.email", "o@example.org"), ("user.name", "o"), ("http.sslCAInfo", owner.server.ca),
+            ("remote.origin.url", f"{owner.server.url}/admin/by-git"),
+            (f"http.{owner.server.url}/.extraHeader", f"Authorization: Bearer {owner.token}"),
+        ]:
+            git(folder, "config", key, value)
+        git(folder, "lfs", "install", "--local")
+        return folder
+
+    sender = work("sender")
+    git(sender, "lfs", "track", "*.bin")
+    (sender / "weights.bin").write_bytes(content)
+    git(sender, "add", ".")
+    git(sender, "commit", "--quiet", "-m", "weights")
+    git(sender, "lfs", "push", "--object-id", "origin", oid)
+    line = {"key": "lfsFile", "value": {"path": "weights.bin", "algo": "sha256", "oid": oid, "size": len(content)}}
+    body = f"{json.dumps({'key': 'header', 'value': {'summary': 'weights'}})}\n{json.dumps(line)}".encode()
+    assert owner.http("POST", "/api/models/admin/by-git/commit/main", body).status == 200
+    pointer = git(sender, "cat-file", "blob", "HEAD:weights.bin").stdout
+    assert oid in pointer
+    reader = work("reader")
+    (reader / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    (reader / "weights.bin").write_text(pointer)
+    git(reader, "-c", "filter.lfs.clean=cat", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false", "add", ".")
+    git(reader, "commit", "--quiet", "-m", "pointer")
+    git(reader, "lfs", "pull")
+    assert (reader / "weights.bin").read_bytes() == content
+
+
+RULES = """
+from huggingface_hub import CommitOperationAdd, HfApi
+api = HfApi()
+repo = "admin/rules"
+api.create_repo(repo)
+def large(path):
+    return [item.lfs is not None for item in api.list_repo_tree(repo, recursive=True) if item.path == path]
+api.upload_file(path_or_fileobj=b"tiny", path_in_repo="a.special", repo_id=repo)
+assert large("a.special") == [False]
+api.upload_file(path_or_fileobj=b"*.special filter=lfs diff=lfs merge=lfs -text\\n", path_in_repo=".gitattributes", repo_id=repo)
+api.upload_file(path_or_fileobj=b"tiny", path_in_repo="b.special", repo_id=repo)
+api.upload_file(path_or_fileobj=b"tiny", path_in_repo="c.safetensors", repo_id=repo)
+assert large("b.special") == [True] and large("c.safetensors") == [False]
+api.upload_file(path_or_fileobj=b"*.tmp\\nbuild/\\n", path_in_repo=".gitignore", repo_id=repo)
+kept = [CommitOperationAdd(path, b"x") for path in ["keep.txt", "drop.tmp", "build/out.o"]]
+api.create_commit(repo, kept, commit_message="some of it")
+files = set(api.list_repo_files(repo))
+assert "keep.txt" in files and not files & {"drop.tmp", "build/out.o"}, files
+print("all of it")
+"""
+
+
+def test_a_repositorys_own_git_rules_are_kept(owner):
+    assert "all of it" in owner.python(RULES).stdout

@@ -23,15 +23,20 @@ use tokio_rustls::rustls::{ServerConfig, version};
 use crate::gate::Settings;
 pub use hygiene::clean;
 
-/// A client that says nothing for so long in the middle of a body is gone.
-pub const BODY_IDLE: Duration = Duration::from_secs(60);
-/// A TLS handshake takes less.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// From a connection's start, or the end of the last answer, to the end of the next request's headers.
-const HEADERS: Duration = Duration::from_secs(30);
-/// Milliseconds for which sent bytes may stay unacknowledged, or a client's window closed (TCP_USER_TIMEOUT, tcp(7)).
-#[cfg(target_os = "linux")]
-const STALL_MS: u32 = 120_000;
+/// How long a client may take. Past each of them the connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From a connection's start, or the end of the last answer, to the end of the next request's headers: bounds idle
+    /// connections too.
+    pub headers: Duration,
+    /// Between two pieces of a request's body.
+    pub body: Duration,
+    /// For which sent bytes may stay unacknowledged, or a client's window closed (TCP_USER_TIMEOUT, tcp(7)).
+    pub stall: Duration,
+}
+
 /// Bytes of a request's headers, and of hyper's own buffer.
 const BUFFER: usize = 64 * 1024;
 
@@ -81,8 +86,16 @@ pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
 }
 
 /// Accepts for ever. Past the bound, connections wait in the kernel's queue.
-pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, connections_max: usize) {
+pub async fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    service: Router,
+    connections_max: usize,
+    deadlines: Deadlines,
+) {
     let slots = Arc::new(Semaphore::new(connections_max));
+    #[cfg(target_os = "linux")]
+    let stall_ms = u32::try_from(deadlines.stall.as_millis()).unwrap_or(u32::MAX);
     loop {
         // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -100,15 +113,15 @@ pub async fn accept(listener: TcpListener, tls: TlsAcceptor, service: Router, co
             let _ = socket.set_nodelay(true);
             // A client that takes nothing for so long is gone, and what it held is free again.
             #[cfg(target_os = "linux")]
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, STALL_MS);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, stall_ms);
             let peer = Peer { ip: peer.ip(), cut: Arc::default() };
             // A second descriptor, by which a cut connection is told to forget what it did not send yet.
             let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
-            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await else { return };
+            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else { return };
             let cut = peer.cut.clone();
             let service = tower_service(service, peer);
             let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(BUFFER).half_close(false);
+            http.timer(TokioTimer::new()).header_read_timeout(deadlines.headers).max_buf_size(BUFFER).half_close(false);
             tokio::select! {
                 // A connection that breaks is its client's affair.
                 _ = http.serve_connection(TokioIo::new(stream), service) => {}

@@ -2,7 +2,6 @@
 //! (huggingface.co/docs/hub/model-cards#model-card-metadata)
 
 use serde_json::{Map, Value};
-use strongroom_domain::RepoPath;
 use strongroom_storage::View;
 
 use crate::refused::Refused;
@@ -30,12 +29,9 @@ pub fn metadata(content: &str) -> Result<Option<Value>, String> {
     }
 }
 
-/// What is kept of a file when it comes: of a card, its metadata.
-pub fn facts(path: &RepoPath, content: &[u8]) -> Option<String> {
-    if path.as_str() != "README.md" {
-        return None;
-    }
-    let card = metadata(std::str::from_utf8(content).ok()?).ok()??;
+/// What is kept of a card when it comes: its metadata.
+pub fn facts(content: &str) -> Option<String> {
+    let card = metadata(content).ok()??;
     Some(card.to_string()).filter(|text| text.len() <= FACTS_BYTES_MAX)
 }
 

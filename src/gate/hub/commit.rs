@@ -13,7 +13,7 @@ use strongroom_storage::{
     CatalogError, CommitInfo, FileEntry, ObjectId, Operation, Placed, RefKind, blob_id, lfs_pointer,
 };
 
-use super::{card, keys, view};
+use super::{facts, keys, view};
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::intake::receive;
@@ -260,7 +260,7 @@ async fn small(gate: &Gate, grant: &Grant, path: &RepoPath, content: &[u8]) -> R
         blob: blob_id(content),
         lfs: false,
         envelope_mac: FileEntry::mac(&part.keys, received.object, &received.header),
-        facts: card::facts(path, content),
+        facts: facts::of(path, content),
     };
     Ok(Placed { compartment, file, header: Some(received.header) })
 }

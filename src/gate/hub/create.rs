@@ -10,15 +10,13 @@ use strongroom_domain::RepoPath;
 use strongroom_protocol::{Grant, Refusal, Target};
 use strongroom_storage::{FileEntry, ObjectId, Operation, Placed, blob_id};
 
+use super::git_rules::NEW_ATTRIBUTES;
 use super::keys;
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::intake::receive;
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
-
-/// What the Hub itself puts into a new repository, shortened to what our clients use.
-const GITATTRIBUTES: &str = include_str!("gitattributes.txt");
 
 #[derive(Deserialize)]
 struct Body {
@@ -69,12 +67,12 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
     let compartment = gate.compartment(&path);
     let repo = grant.repo()?;
     let part = repo.part(compartment).ok_or_else(Refused::repo)?;
-    let received = receive(gate, &part.recipient, GITATTRIBUTES.as_bytes()).await?;
+    let received = receive(gate, &part.recipient, NEW_ATTRIBUTES.as_bytes()).await?;
     let file = FileEntry {
         object: received.object.0,
         size: received.size,
         sha256: received.sha256,
-        blob: blob_id(GITATTRIBUTES.as_bytes()),
+        blob: blob_id(NEW_ATTRIBUTES.as_bytes()),
         lfs: false,
         envelope_mac: FileEntry::mac(&part.keys, ObjectId(received.object.0), &received.header),
         facts: None,

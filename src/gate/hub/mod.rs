@@ -6,6 +6,8 @@ pub mod commit;
 pub mod commits;
 pub mod create;
 mod describe;
+mod facts;
+mod git_rules;
 pub mod info;
 pub mod lfs;
 pub mod list;

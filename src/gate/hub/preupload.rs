@@ -9,6 +9,7 @@ use serde_json::{Value, json as value};
 use strongroom_domain::RepoPath;
 use strongroom_domain::limits::FILE_BYTES_MAX;
 
+use super::git_rules::{BYTES_MAX, NEW_ATTRIBUTES, Rules};
 use super::{commit_at, view};
 use crate::call::Call;
 use crate::gate::Gate;
@@ -21,8 +22,11 @@ const FILES_MAX: usize = 256;
 const LARGE_BYTES: u64 = 1024 * 1024;
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Body {
     files: Vec<File>,
+    /// The text of the client's `.gitignore`.
+    git_ignore: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +47,9 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     if body.files.len() > FILES_MAX {
         return Err(Refused::bad(format!("at most {FILES_MAX} files at once")));
     }
+    if body.git_ignore.as_ref().is_some_and(|text| text.len() > BYTES_MAX) {
+        return Err(Refused::bad(format!("a gitIgnore has at most {BYTES_MAX} bytes")));
+    }
     let mut files = Vec::new();
     for file in &body.files {
         let path: RepoPath = file.path.parse()?;
@@ -56,15 +63,27 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let repo = grant.repo()?;
     let commit = commit_at(&gate, repo, &revision).await?;
     let view = view(&gate, repo, &commit);
+    // Of the repository's own files, what was kept when they came; who does not see them is told what a new one says.
+    let own: RepoPath = ".gitattributes".parse()?;
+    let attributes = match view.file(&own).await? {
+        Some((_, file)) => file.facts.unwrap_or_else(|| NEW_ATTRIBUTES.to_owned()),
+        None if repo.part(gate.compartment(&own)).is_none() => NEW_ATTRIBUTES.to_owned(),
+        None => String::new(),
+    };
+    let ignored = match body.git_ignore {
+        Some(text) => text,
+        None => view.file(&".gitignore".parse()?).await?.and_then(|(_, file)| file.facts).unwrap_or_default(),
+    };
+    let (large_kinds, ignored) = (Rules::large(&attributes), Rules::ignoring(&ignored));
     let mut shown: Vec<Value> = Vec::new();
     for (path, size, sample) in files {
         if repo.part(gate.compartment(&path)).is_none() {
             let text = format!("this needs the right to write {}", gate.compartment(&path));
             return Err(Refused::new(axum::http::StatusCode::FORBIDDEN, text));
         }
-        let large = size > 0 && (size >= LARGE_BYTES || is_large_kind(path.file_name()) || sample.contains(&0));
+        let large = size > 0 && (size >= LARGE_BYTES || large_kinds.fit(&path) || sample.contains(&0));
         let mut line = value!({
-            "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": false,
+            "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": ignored.fit_below(&path),
         });
         if let Some((_, held)) = view.file(&path).await? {
             let oid = if large { held.sha256.to_string() } else { held.blob.to_string() };
@@ -75,11 +94,4 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         shown.push(line);
     }
     Ok(json(&value!({"files": shown})))
-}
-
-/// What a new repository's `.gitattributes` says.
-fn is_large_kind(name: &str) -> bool {
-    let kinds = include_str!("gitattributes.txt").lines().filter_map(|line| line.split(' ').next()?.strip_prefix("*."));
-    let Some((_, extension)) = name.rsplit_once('.') else { return false };
-    kinds.into_iter().any(|kind| kind.eq_ignore_ascii_case(extension))
 }
