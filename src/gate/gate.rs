@@ -10,9 +10,11 @@ use strongroom_protocol::{Keeper, Refusal};
 use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects};
 use tokio::net::{TcpListener, UnixStream};
 
+use crate::buffers::Buffers;
 use crate::http;
 use crate::routes;
 use crate::sandbox::{self, Sandbox};
+use crate::stream::RUN_BYTES;
 use crate::watch::Watch;
 
 /// What the gate is told.
@@ -76,6 +78,8 @@ pub struct Gate {
     pub watch: Watch,
     /// As in [`Settings::hosts`].
     pub hosts: Vec<String>,
+    /// For what is read and opened.
+    pub buffers: Buffers,
     /// Between two pieces of a request's body.
     pub body_deadline: Duration,
     /// Cloned by whoever still has a record to send, so that a stop can wait for them.
@@ -160,6 +164,7 @@ async fn run(
         watch: Watch::default(),
         hosts: settings.hosts.clone(),
         body_deadline: settings.deadlines.body,
+        buffers: Buffers::new(RUN_BYTES),
         recording: Arc::default(),
         big_bodies: tokio::sync::Semaphore::new(2),
     });

@@ -3,6 +3,7 @@
 //! A handler reads: parse, ask the keeper, do, reply. The route table is [`routes`]; each line has its action.
 
 mod api;
+mod buffers;
 mod call;
 mod gate;
 mod http;

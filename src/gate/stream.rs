@@ -9,8 +9,8 @@ use strongroom_domain::{Commit, Compartment};
 use strongroom_envelope::{CHUNK_BYTES, ChunkRange, FileKey, NONCE_BYTES, Payload, TAG_BYTES, ciphertext_len};
 use strongroom_protocol::{Grant, ObjectRef};
 use strongroom_storage::{ObjectId, ObjectReader};
-use zeroize::Zeroize;
 
+use crate::buffers::Buffers;
 use crate::gate::Gate;
 use crate::http::Peer;
 use crate::refused::Refused;
@@ -18,6 +18,9 @@ use crate::watch::Watched;
 
 /// Chunks that are read and opened at once: 256 KiB was the best of what was measured.
 const RUN: u64 = 4;
+
+/// Bytes of a run as it is stored.
+pub const RUN_BYTES: usize = (RUN * (CHUNK_BYTES + TAG_BYTES)) as usize;
 
 /// A payload that is open for reading, by chunks.
 pub struct OpenObject {
@@ -43,13 +46,13 @@ impl OpenObject {
     ///
     /// # Errors
     /// 500 for a payload that was damaged.
-    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>, Refused> {
+    pub fn read(&self, buffers: &Buffers, range: Range<u64>) -> Result<Bytes, Refused> {
         let damaged = || Refused::from(strongroom_storage::ObjectError::Missing);
         if range.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Bytes::new());
         }
         let touched = ChunkRange::of(range.clone(), self.size).ok_or_else(damaged)?;
-        let mut buffer = vec![0; (touched.payload.end - touched.payload.start) as usize];
+        let mut buffer = buffers.take((touched.payload.end - touched.payload.start) as usize);
         self.reader.read(touched.payload.start, &mut buffer)?;
         let sealed = (CHUNK_BYTES + TAG_BYTES) as usize;
         let (mut from, mut to) = (0, 0);
@@ -57,17 +60,16 @@ impl OpenObject {
             let end = (from + sealed).min(buffer.len());
             let last = touched.last && index + 1 == touched.chunks.end;
             let opened = self.payload.open_chunk(index, last, &mut buffer[from..end]);
-            let Ok(length) = opened.map(|plain| plain.len()) else {
-                buffer.zeroize();
-                return Err(damaged());
-            };
+            let length = opened.map_err(|_| damaged())?.len();
             buffer.copy_within(from..from + length, to);
             (from, to) = (end, to + length);
         }
-        buffer.truncate(to);
-        buffer.drain(..touched.skip as usize);
-        buffer.truncate((range.end - range.start) as usize);
-        Ok(buffer)
+        let from = touched.skip as usize;
+        let part = from..from + (range.end - range.start) as usize;
+        if part.end > to {
+            return Err(damaged());
+        }
+        Ok(buffer.freeze(part))
     }
 }
 
@@ -162,10 +164,10 @@ async fn step(state: Option<State>) -> Step {
     }
     // To the end of a run of chunks, so that the next read begins with a chunk.
     let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.range.end);
-    match state.object.read(state.at..end) {
+    match state.object.read(&state.gate.buffers, state.at..end) {
         Ok(plain) => {
             state.at = end;
-            Some((Ok(Bytes::from(plain)), Some(state)))
+            Some((Ok(plain), Some(state)))
         }
         Err(refused) => Some((Err(std::io::Error::other(refused.message)), None)),
     }

@@ -1,7 +1,7 @@
 //! The key tree below the root identity: the keeper's own secret, a secret for each repository, keys for each of its
 //! compartments.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use strongroom_domain::Compartment;
 use strongroom_envelope::{Header, HeaderError, Identity, Opener, Recipient, SealError, derive, seal_whole};
@@ -91,6 +91,16 @@ pub enum Part {
 }
 
 impl Part {
+    const COUNT: usize = Compartment::ALL.len() + 2;
+
+    fn place(self) -> usize {
+        match self {
+            Self::Compartment(compartment) => compartment as usize,
+            Self::Inbox => Compartment::ALL.len(),
+            Self::Shared => Compartment::ALL.len() + 1,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Compartment(compartment) => compartment.word(),
@@ -100,29 +110,49 @@ impl Part {
     }
 }
 
-/// A repository's secret, and what is derived from it.
+/// A repository's secret, and what is derived from it. Each part's keys are derived at first use and then kept: of a
+/// request they would be the dearest part.
 #[derive(Clone)]
-pub struct RepoKeys(Arc<Secret<32>>);
+pub struct RepoKeys(Arc<Derived>);
+
+struct Derived {
+    secret: Secret<32>,
+    parts: [OnceLock<PartKeys>; Part::COUNT],
+}
+
+/// The keys of one part.
+pub struct PartKeys {
+    /// Seals and indexes metadata.
+    pub meta: MetaKeys,
+    /// Opens content.
+    pub identity: Identity,
+    /// Content is sealed for it.
+    pub recipient: Recipient,
+    /// The same as text, as grants carry it.
+    pub recipient_text: String,
+}
 
 impl RepoKeys {
     /// Takes the secret.
     pub fn new(secret: Secret<32>) -> Self {
-        Self(Arc::new(secret))
+        Self(Arc::new(Derived { secret, parts: Default::default() }))
     }
 
     fn derive(&self, part: Part, purpose: &str) -> Zeroizing<[u8; 32]> {
-        derive(self.0.expose(), &[b"strongroom/repo/v1", part.word().as_bytes(), purpose.as_bytes()])
+        derive(self.0.secret.expose(), &[b"strongroom/repo/v1", part.word().as_bytes(), purpose.as_bytes()])
     }
 
-    /// Seals and indexes metadata.
-    pub fn meta(&self, part: Part) -> MetaKeys {
-        let key = |purpose| Secret::new(*self.derive(part, purpose));
-        MetaKeys { seal: key("metadata"), index: key("index") }
-    }
-
-    /// Opens content.
-    pub fn identity(&self, part: Part) -> Identity {
-        // Any 32 bytes are an X25519 secret.
-        Identity::from_secret_bytes(&self.derive(part, "content")).expect("32 bytes are an identity")
+    /// The keys of a part.
+    pub fn part(&self, part: Part) -> &PartKeys {
+        // `place` is below `COUNT`.
+        self.0.parts[part.place()].get_or_init(|| {
+            let key = |purpose| Secret::new(*self.derive(part, purpose));
+            let meta = MetaKeys { seal: key("metadata"), index: key("index") };
+            // Any 32 bytes are an X25519 secret.
+            let identity =
+                Identity::from_secret_bytes(&self.derive(part, "content")).expect("32 bytes are an identity");
+            let recipient = identity.to_recipient();
+            PartKeys { meta, recipient_text: recipient.to_string(), recipient, identity }
+        })
     }
 }

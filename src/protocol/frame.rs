@@ -1,6 +1,6 @@
 //! Frames: a big-endian u32 length, a postcard body, at most [`FRAME_BYTES_MAX`].
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ impl FrameReader {
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Numbered<T>>, FrameError> {
         let Some(frame) = self.0.next().await else { return Ok(None) };
         let frame = Zeroizing::new(Vec::from(frame?));
+        // The buffer would keep what went through it until more comes: tokens, keys, names.
+        if self.0.read_buffer().is_empty() {
+            *self.0.read_buffer_mut() = BytesMut::new();
+        }
         match postcard::take_from_bytes(&frame) {
             Ok((message, [])) => Ok(Some(message)),
             _ => Err(FrameError::Form),
@@ -78,6 +82,9 @@ impl FrameWriter {
     /// # Errors
     /// [`FrameError`].
     pub async fn flush(&mut self) -> Result<(), FrameError> {
-        Ok(SinkExt::<Bytes>::flush(&mut self.0).await?)
+        SinkExt::<Bytes>::flush(&mut self.0).await?;
+        // As above: what was sent is not kept.
+        *self.0.write_buffer_mut() = BytesMut::new();
+        Ok(())
     }
 }

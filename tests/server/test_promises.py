@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import re
 import shutil
 import socket
@@ -168,6 +169,37 @@ def test_the_root_key_is_in_the_keepers_memory_and_never_in_the_gates(server, ow
     # The search itself works: where the key must be, it is found.
     assert "bytes" in memory_holds(server.child("keeper"), needles)
     assert memory_holds(server.child("gate"), needles) == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
+def test_what_passed_through_is_not_in_memory_once_its_connections_are_closed(make_server, tmp_path):
+    """Tokens, file contents and names: a core image or a hole that reads memory finds what is in use, not what was."""
+    server = make_server()
+    owner, planted = server.owner, secrets.token_hex(24)
+    reader = server.person("passer-by", ("writer", "admin"))
+    server.owner.hf("repos", "create", "admin/passing")
+    commit(reader, "admin/passing", {f"{planted[:16]}-name.md": f"small {planted[16:32]} text".encode()})
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(2_000_000) + planted[32:].encode() + os.urandom(2_000_000))
+    reader.hf("upload", "admin/passing", large, "large.bin")
+    reader.hf("upload", "admin/passing", large, "older.bin", client="hf036")
+    reader.hf("download", "admin/passing", "--local-dir", tmp_path / "copy")
+    assert (tmp_path / "copy" / "large.bin").read_bytes() == large.read_bytes()
+    needles = {
+        "token": reader.token.encode(), "name": planted[:16].encode(), "small file": planted[16:32].encode(),
+        "large file": planted[32:].encode(),
+    }
+    gate, keeper = server.child("gate"), server.child("keeper")
+    # While a request is under way, its token is there: the search itself works.
+    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            head = f"POST /api/repos/create HTTP/1.1\r\nHost: localhost:{server.port}\r\nAuthorization: Bearer {reader.token}\r\n"
+            connection.sendall(head.encode() + b"Content-Length: 100\r\n\r\n{")
+            time.sleep(0.5)
+            assert "token" in memory_holds(gate, needles)
+    time.sleep(1)
+    assert memory_holds(gate, needles) == set()
+    assert memory_holds(keeper, needles) == set()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into a process that is not dumpable")

@@ -97,6 +97,7 @@ impl Xorbs<'_> {
 }
 
 async fn assemble(xorbs: &mut Xorbs<'_>, file: &File, intake: &mut Intake) -> Result<(), Refused> {
+    let buffers = xorbs.gate.buffers.clone();
     let mut hasher = FileHasher::default();
     for term in &file.terms {
         let xorb = xorbs.get(term.xorb).await?;
@@ -105,7 +106,7 @@ async fn assemble(xorbs: &mut Xorbs<'_>, file: &File, intake: &mut Intake) -> Re
         check(term, run)?;
         for (at, (offset, bytes, hash)) in run.iter().enumerate() {
             let next = xorb.chunks.get(term.start as usize + at + 1).map_or(xorb.size, |chunk| chunk.0.into());
-            let framed = xorb.object.read(u64::from(*offset)..next)?;
+            let framed = xorb.object.read(&buffers, u64::from(*offset)..next)?;
             let (plain, _) = decode_chunk(&framed).map_err(Refused::bad)?;
             hasher.push(Hash(*hash), *bytes);
             intake.push(&plain).await?;

@@ -170,18 +170,18 @@ impl Core {
         purpose: Option<Purpose>,
     ) -> Result<RepoParts, Refusal> {
         let keys = repo.keys(&self.root).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let part = |compartment: &Compartment| PartKeys {
-            compartment: *compartment,
-            keys: keys.meta(Part::Compartment(*compartment)),
-            recipient: keys.identity(Part::Compartment(*compartment)).to_recipient().to_string(),
+        let part = |compartment: &Compartment| {
+            let part = keys.part(Part::Compartment(*compartment));
+            let (keys, recipient) = (part.meta.clone(), part.recipient_text.clone());
+            PartKeys { compartment: *compartment, keys, recipient }
         };
-        let inbox = || (keys.meta(Part::Inbox), keys.identity(Part::Inbox).to_recipient().to_string());
+        let inbox = || (keys.part(Part::Inbox).meta.clone(), keys.part(Part::Inbox).recipient_text.clone());
         Ok(RepoParts {
             id: repo.catalog_id,
             kind: repo.kind,
             name: repo.name.clone(),
             created_ms: repo.created_ms,
-            shared: keys.meta(Part::Shared),
+            shared: keys.part(Part::Shared).meta.clone(),
             compartments: compartments.iter().map(part).collect(),
             inbox: (action == Action::RepoWrite).then(inbox),
             purpose,

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strongroom_domain::{Action, Compartment};
-use strongroom_envelope::{Header, Identity, Recipient};
+use strongroom_envelope::{Header, Identity};
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
 
 use super::{about, cut};
@@ -83,7 +83,7 @@ impl Core {
                     _ => return Err(Refusal::NotFound),
                 };
                 let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
-                let key = header.open(&self.keys_of(state, &live)?.identity(part));
+                let key = header.open(&self.keys_of(state, &live)?.part(part).identity);
                 let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
                 // Putting together what one sent oneself is no reading.
                 if part != Part::Inbox && !charged.swap(true, Ordering::Relaxed) {
@@ -108,11 +108,12 @@ impl Core {
                 let part = part.filter(|_| live.action == Action::KeyRecover).ok_or(Refusal::NotFound)?;
                 record.compartments = vec![part.to_string()];
                 let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
-                let identity = self.keys_of(state, &live)?.identity(Part::Compartment(part));
+                let keys = self.keys_of(state, &live)?;
+                let identity = &keys.part(Part::Compartment(part)).identity;
                 // An identity made for this one object: what leaves opens nothing else.
                 let fresh = Identity::generate();
                 let header = Header::parse(&object.envelope).map_err(invalid)?;
-                let header = header.rewrap(&identity, &[fresh.to_recipient()]).map_err(invalid)?;
+                let header = header.rewrap(identity, &[fresh.to_recipient()]).map_err(invalid)?;
                 Ok((SecretText::new(fresh.to_secret_text().to_string()), header.as_bytes().to_vec()))
             })
             .await?;
@@ -131,9 +132,9 @@ impl Core {
             if !live.compartments.contains(part) || from.is_some_and(|from| !live.compartments.contains(&from)) {
                 return Err(Refusal::NotFound);
             }
-            let from = keys.identity(from.map_or(Part::Inbox, Part::Compartment));
-            let to: Recipient = keys.identity(Part::Compartment(*part)).to_recipient();
-            let header = Header::parse(header).and_then(|header| header.rewrap(&from, &[to]));
+            let from = &keys.part(from.map_or(Part::Inbox, Part::Compartment)).identity;
+            let to = keys.part(Part::Compartment(*part)).recipient.clone();
+            let header = Header::parse(header).and_then(|header| header.rewrap(from, &[to]));
             header.map(|header| header.as_bytes().to_vec()).map_err(|error| Refusal::Invalid(error.to_string()))
         };
         Ok(Reply::Envelopes(envelopes.iter().map(rewrap).collect::<Result<_, _>>()?))
