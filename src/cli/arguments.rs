@@ -418,6 +418,23 @@ pub enum Audit {
         #[command(flatten)]
         remote: Remote,
     },
+    /// What a credential can reach under the policy of now, and exactly what it read
+    What {
+        /// All tokens of this principal
+        #[arg(long, required_unless_present = "token", conflicts_with = "token")]
+        principal: Option<String>,
+        /// This token alone, also after it was revoked
+        #[arg(long)]
+        token: Option<u64>,
+        /// Reading not before: 2h, or 2026-11-24T12:00:00Z
+        #[arg(long)]
+        since: Option<String>,
+        /// Reading before: 2h, or 2026-11-24T12:00:00Z
+        #[arg(long)]
+        until: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Recompute the whole tree from stored records, and compare with the signed checkpoint
     Verify {
         /// A checkpoint that was saved earlier: nothing before it may have changed

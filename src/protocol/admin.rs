@@ -100,6 +100,8 @@ pub enum AdminCommand {
     LockList,
     /// Records, newest first.
     AuditSearch(AuditQuery),
+    /// What a credential can reach, and what it read.
+    AuditWhat(WhatQuery),
     /// Stored leaves with their proof material, for verification by the asker.
     AuditLeaves {
         /// First record.
@@ -131,9 +133,11 @@ impl AdminCommand {
             Self::TokenCreate { .. } | Self::TokenList { .. } | Self::TokenRevoke { .. } => Action::TokenManage,
             Self::RepoList { .. } => Action::RepoList,
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
-            Self::AuditSearch(_) | Self::AuditLeaves { .. } | Self::AuditCheckpoint | Self::AuditProve { .. } => {
-                Action::AuditRead
-            }
+            Self::AuditSearch(_)
+            | Self::AuditWhat(_)
+            | Self::AuditLeaves { .. }
+            | Self::AuditCheckpoint
+            | Self::AuditProve { .. } => Action::AuditRead,
         }
     }
 
@@ -157,6 +161,7 @@ impl AdminCommand {
             Self::LockRemove { .. } => "lock.remove",
             Self::LockList => "lock.list",
             Self::AuditSearch(_) => "audit.search",
+            Self::AuditWhat(_) => "audit.what",
             Self::AuditLeaves { .. } => "audit.export",
             Self::AuditCheckpoint => "audit.checkpoint",
             Self::AuditProve { .. } => "audit.prove",
@@ -229,4 +234,17 @@ pub struct AuditQuery {
 pub struct AdminReply {
     /// What is shown.
     pub json: String,
+}
+
+/// Whose reach and reading: a principal's, or a token's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhatQuery {
+    /// All of its tokens.
+    pub principal: Option<String>,
+    /// One token.
+    pub token: Option<u64>,
+    /// Reading not before, in Unix milliseconds.
+    pub since_ms: Option<i64>,
+    /// Reading before, in Unix milliseconds.
+    pub until_ms: Option<i64>,
 }

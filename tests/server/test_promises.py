@@ -171,6 +171,54 @@ def test_the_root_key_is_in_the_keepers_memory_and_never_in_the_gates(server, ow
     assert memory_holds(server.child("gate"), needles) == set()
 
 
+def test_one_command_names_what_a_credential_could_reach_and_exactly_what_it_read(make_server):
+    server = make_server()
+    owner = server.owner
+    for name in ("one", "two", "three"):
+        owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"})
+        commit(owner, f"admin/{name}", FILES)
+    analyst = server.person("analyst", ("auditor", None))
+    thief = server.person("thief", ("reader", "admin/one"), ("writer", "admin/two"))
+    narrow = server.with_token("thief", "repo:admin/two", "compartment:config", "compartment:docs", "action:repo.read")
+    whole = thief.http("GET", "/admin/one/resolve/main/config.json")
+    for part in ("bytes=0-99", "bytes=100-199", "bytes=1000-1999"):
+        thief.http("GET", "/admin/two/resolve/main/model.safetensors", headers={"Range": part})
+    assert thief.http("GET", "/admin/one/resolve/main/logs/run-quokka.txt").status == 404
+    assert thief.http("GET", "/admin/three/resolve/main/config.json").status == 404
+    narrow.http("GET", "/admin/two/resolve/main/README.md")
+    assert narrow.http("GET", "/admin/two/resolve/main/model.safetensors").status == 404
+    owner.strongroom("token", "revoke", narrow.token_id)
+
+    def what(*arguments):
+        found = analyst.strongroom("audit", "what", *arguments)
+        could = {(each["repo"], right["action"], *right.get("compartments", [])) for each in found["could"] for right in each["rights"]}
+        return found, could, {(each["repo"], each["path"]): each for each in found["did"]["read"]}
+
+    found, could, read = what("--principal", "thief")
+    assert {repo for repo, *_ in could} == {"admin/one", "admin/two"}
+    assert ("admin/two", "repo.write", "docs", "config", "weights", "data", "logs", "code") in could
+    assert not any("logs" in right for repo, *right in could if repo == "admin/one")
+    assert set(read) == {("admin/one", "config.json"), ("admin/two", "model.safetensors"), ("admin/two", "README.md")}
+    weights = read["admin/two", "model.safetensors"]
+    assert weights["ranges"] == [[0, 200], [1000, 2000]] and weights["bytes"] == 1200 and weights["opened"] == 3
+    assert weights["compartment"] == "weights" and weights["addresses"] == ["127.0.0.1"]
+    assert read["admin/one", "config.json"]["commit"] == whole.headers["X-Repo-Commit"]
+    until = time.monotonic() + 10
+    while found["did"]["bytes_sent"] < 1200 + len(FILES["config.json"]) + len(FILES["README.md"]) and time.monotonic() < until:
+        time.sleep(0.1)
+        found, _, _ = what("--principal", "thief")
+    assert found["did"]["bytes_sent"] == 1200 + len(FILES["config.json"]) + len(FILES["README.md"])
+    assert found["did"]["denied"] == 1 and found["system"] == ["whoami"]
+    # A token alone, narrower than its owner, and still answered for after it was revoked.
+    found, could, read = what("--token", narrow.token_id)
+    assert could == {("admin/two", "repo.read", "docs", "config")} and set(read) == {("admin/two", "README.md")}
+    assert found["revoked"] and what("--principal", "thief", "--until", "1h")[2] == {}
+    # Who asks is recorded, and who may not is refused.
+    thief.strongroom("audit", "what", "--principal", "admin", fails=True)
+    asked = analyst.strongroom("audit", "search", "--action", "audit.what", "--principal", "analyst")["records"]
+    assert len(asked) >= 3 and all(record["outcome"] == "allowed" for record in asked)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
 def test_what_passed_through_is_not_in_memory_once_its_connections_are_closed(make_server, tmp_path):
     """Tokens, file contents and names: a core image or a hole that reads memory finds what is in use, not what was."""

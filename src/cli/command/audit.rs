@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::tree::{self, HashReader, Subtree};
 use strongroom_audit::{Checkpoint, Hash, proof};
-use strongroom_protocol::admin::{AdminCommand, AuditQuery};
+use strongroom_protocol::admin::{AdminCommand, AuditQuery, WhatQuery};
 
 use crate::Failed;
 use crate::arguments::Audit;
@@ -55,6 +55,18 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
                 show(&found, true);
             } else {
                 show(&brief(&found), false);
+            }
+            Ok(())
+        }
+        Audit::What { principal, token, since, until, remote } => {
+            let since_ms = since.as_deref().map(moment).transpose()?;
+            let until_ms = until.as_deref().map(moment).transpose()?;
+            let query = WhatQuery { principal, token, since_ms, until_ms };
+            let found = Client::new(&remote)?.admin("audit", &AdminCommand::AuditWhat(query))?;
+            if remote.json {
+                show(&found, true);
+            } else {
+                show(&flat(&found), false);
             }
             Ok(())
         }
@@ -119,6 +131,16 @@ fn brief(found: &Value) -> Value {
     };
     let rows: Vec<Value> = found["records"].as_array().into_iter().flatten().map(short).collect();
     json!({"records": rows, "next": found["next"]})
+}
+
+/// Two tables and what goes with them.
+fn flat(found: &Value) -> Value {
+    let mut shown = found.clone();
+    if let (Some(map), Some(did)) = (shown.as_object_mut(), found["did"].as_object()) {
+        map.remove("did");
+        map.extend(did.clone());
+    }
+    shown
 }
 
 fn decode(value: &Value) -> Result<Vec<u8>, Failed> {

@@ -38,6 +38,7 @@ impl Core {
         // What reads the log is recorded first, and then reads its own record too.
         let shown = match &command {
             AdminCommand::AuditSearch(query) => self.search(query).await?,
+            AdminCommand::AuditWhat(query) => self.what(query).await?,
             AdminCommand::AuditLeaves { from, limit } => self.leaves(*from, *limit).await?,
             AdminCommand::AuditCheckpoint => self.checkpoint(),
             AdminCommand::AuditProve { record, from_size } => self.prove(*record, *from_size).await?,
@@ -67,6 +68,7 @@ impl Core {
             AdminCommand::LockRemove { subject } => self.lock_remove(state, subject, record),
             AdminCommand::LockList => self.lock_list(state),
             AdminCommand::AuditSearch(query) => self.describe_search(state, query, record),
+            AdminCommand::AuditWhat(query) => self.describe_what(state, query, record),
             AdminCommand::AuditProve { record: Some(seq), .. } => {
                 record.subject = Some(seq.to_string());
                 Ok((Value::Null, Vec::new()))

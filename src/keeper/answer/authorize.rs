@@ -43,7 +43,7 @@ pub(super) fn compartments(
 }
 
 /// Writing needs reading: a grant to write shows the compartments that may be read and written.
-fn has_compartments(action: Action) -> bool {
+pub(super) fn has_compartments(action: Action) -> bool {
     matches!(action, Action::RepoRead | Action::RepoWrite | Action::KeyRecover)
 }
 

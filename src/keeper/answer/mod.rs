@@ -10,6 +10,7 @@ mod repo;
 mod stop;
 mod transfer;
 mod usage;
+mod what;
 
 use strongroom_protocol::{Call, Refusal, Reply, Request};
 

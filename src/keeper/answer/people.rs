@@ -26,7 +26,7 @@ pub(super) fn time(ms: i64) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
-fn user<'a>(state: &'a State, name: &str) -> Result<(u64, &'a Principal), Refusal> {
+pub(super) fn user<'a>(state: &'a State, name: &str) -> Result<(u64, &'a Principal), Refusal> {
     state.principal(name).ok_or_else(|| Refusal::Invalid(format!("no user is called '{name}'")))
 }
 
