@@ -71,7 +71,7 @@ impl Core {
                         let found = found.map(|found| (*repo, found));
                         record.kind = found.map(|(_, repo)| repo.kind.to_string());
                         record.repo = found.map(|(_, repo)| repo.name.to_string());
-                        judge_found(state, subject, action, found, record)
+                        judge_found(state, subject, action, found, None, record)
                     }
                     _ => {
                         record.reason = "a ticket for another purpose".to_owned();
@@ -113,7 +113,8 @@ impl Core {
     ) -> Result<Allowed, Refusal> {
         record.kind = Some(kind.to_string());
         record.repo = Some(name.to_string());
-        judge_found(state, subject, action, state.repo(kind, name), record)
+        let namespace = state.namespace_names.get(&name.namespace().to_ascii_lowercase()).copied();
+        judge_found(state, subject, action, state.repo(kind, name), namespace, record)
     }
 
     /// Makes the grant of a decision that is recorded.
@@ -197,17 +198,22 @@ fn fits(purpose: &Purpose, action: Action) -> bool {
     }
 }
 
+/// The number of no namespace and no repository: theirs begin with 1.
+const NOBODYS: u64 = 0;
+
 /// The same work and the same refusal whether the repository is not there, is locked, or may not be seen.
 fn judge_found(
     state: &State,
     subject: Subject,
     action: Action,
     found: Option<(u64, &Repo)>,
+    namespace: Option<u64>,
     record: &mut Record,
 ) -> Result<Allowed, Refusal> {
     record.repo_id = found.map(|(id, _)| id);
-    let namespace = found.map(|(_, repo)| repo.namespace);
-    let id = found.map(|(id, _)| id);
+    // Where there is none, policy is asked about a place all the same: else the time would tell (benches/hidden.py).
+    let namespace = found.map(|(_, repo)| repo.namespace).or(namespace).or(Some(NOBODYS));
+    let id = found.map_or(Some(NOBODYS), |(id, _)| Some(id));
     let of = |action| compartments(state, &subject, action, namespace, id);
     let readable = of(Action::RepoRead);
     let stopped = id.is_some_and(|id| state.stops.contains_key(&Stop::Repo(id)));
