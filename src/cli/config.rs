@@ -65,6 +65,8 @@ struct RootKeyFile {
     file: Option<PathBuf>,
     credential: Option<String>,
     shares: bool,
+    #[serde(deserialize_with = "recipients")]
+    recovery: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -102,6 +104,16 @@ struct PoliciesFile {
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
+}
+
+/// Native recipients only: a plug-in recipient names a program to run.
+fn recipients<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts: Vec<String> = Vec::deserialize(deserializer)?;
+    for text in &texts {
+        let wrong = |error| serde::de::Error::custom(format!("'{text}' is no native age recipient (age1…): {error}"));
+        text.parse::<strongroom_envelope::Recipient>().map_err(wrong)?;
+    }
+    Ok(texts)
 }
 
 /// None of them is "never", nor so short that nobody passes.
@@ -155,6 +167,8 @@ pub struct Config {
     pub credential: Option<String>,
     /// Whether people hold the root key in shares.
     pub shares: bool,
+    /// Recipients whose identities lie offline.
+    pub recovery: Vec<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
     /// Bytes a principal may read in a day.
@@ -232,6 +246,7 @@ impl Config {
             shares: root_key.is_none() && file.root_key.credential.is_none(),
             root_key,
             credential: file.root_key.credential,
+            recovery: file.root_key.recovery,
             token_life_max_s: file.tokens.life_max,
             budget_bytes: file.budget.gib_per_day.saturating_mul(1 << 30),
             budget_repos: file.budget.repositories_per_day,
@@ -289,6 +304,7 @@ impl Config {
         strongroom_keeper::Settings {
             data_dir: self.data_dir.clone(),
             origin: "strongroom".to_owned(),
+            recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
             budget_bytes: self.budget_bytes,
             budget_repos: self.budget_repos,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use strongroom_audit::note::VerifierKey;
 use strongroom_domain::Action;
-use strongroom_envelope::Identity;
+use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -41,6 +41,8 @@ pub struct Core {
     pub log: Log,
     pub(crate) keys: Arc<OwnKeys>,
     pub(crate) root: Identity,
+    /// For whom new secrets are wrapped: the root identity, and recovery recipients.
+    pub(crate) wrap_for: Vec<Recipient>,
     pub(crate) database: Database,
     pub(crate) settings: Settings,
     pub(crate) verifier: VerifierKey,

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_audit::note::{NoteError, Signer};
 use strongroom_domain::{Action, Role, check_namespace};
-use strongroom_envelope::Identity;
+use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
 use crate::change::Change;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The log's name in checkpoints.
     pub origin: String,
+    /// `age1…` recipients, whose identities lie offline, for whom secrets are wrapped beside the root identity.
+    pub recovery: Vec<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
     /// Bytes a principal may read in a day.
@@ -43,6 +45,9 @@ pub struct Settings {
 /// Why the keeper does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// A recovery recipient.
+    #[error("recovery recipient {0}: {1}")]
+    Recovery(String, strongroom_envelope::KeyError),
     /// The root key.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -95,12 +100,20 @@ pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, Setup
     start(settings, root, &secret, database).await
 }
 
+/// For whom secrets are wrapped: the root identity first.
+fn wrap_for(settings: &Settings, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
+    let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
+    let recovery: Result<Vec<Recipient>, _> = settings.recovery.iter().map(parse).collect();
+    Ok([vec![root.to_recipient()], recovery?].concat())
+}
+
 async fn start(
     settings: Settings,
     root: Identity,
     secret: &Secret<32>,
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
+    let wrap_for = wrap_for(&settings, &root)?;
     let keys = Arc::new(OwnKeys::new(secret));
     let signer = Signer::from_seed(&settings.origin, &keys.log_seed)?;
     let verifier = signer.verifier_key();
@@ -121,6 +134,7 @@ async fn start(
         log,
         keys,
         root,
+        wrap_for,
         database,
         settings,
         verifier,
@@ -142,7 +156,7 @@ pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(
     let database = connect(&file(&settings.data_dir)).await?;
     let secret = Secret::new(random()?);
     sqlx::query("INSERT INTO instance (name, value) VALUES ('secret', $1)")
-        .bind(wrap(secret.expose(), &[root.to_recipient()])?)
+        .bind(wrap(secret.expose(), &wrap_for(&settings, &root)?)?)
         .execute(&database.writer)
         .await?;
     let life_ms = i64::try_from(settings.token_life_max_s * 1000).unwrap_or(i64::MAX);

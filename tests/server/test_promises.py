@@ -171,6 +171,29 @@ def test_the_root_key_is_in_the_keepers_memory_and_never_in_the_gates(server, ow
     assert memory_holds(server.child("gate"), needles) == set()
 
 
+def test_a_recovery_identity_that_lies_offline_opens_a_repositorys_secret(make_server, tmp_path):
+    """A root key that is lost loses nothing: the stock age opens what the keeper wrapped."""
+    safe = tmp_path / "safe.txt"
+    made = subprocess.run(["age-keygen", "-o", safe], capture_output=True, text=True)
+    recipient = re.search(r"age1[a-z0-9]+", made.stderr)[0]
+    server = make_server(f'[root_key]\nrecovery = ["{recipient}"]\n')
+    server.owner.http("POST", "/api/repos/create", {"name": "kept", "organization": "admin"})
+    commit(server.owner, "admin/kept", {"README.md": b"words"})
+    with sqlite3.connect(server.data / "keeper" / "keeper.db") as database:
+        wrapped = [row[0] for row in database.execute("SELECT secret FROM repo")]
+        wrapped += [row[0] for row in database.execute("SELECT value FROM instance WHERE name = 'secret'")]
+    assert len(wrapped) == 2
+    for file in wrapped:
+        opened = [
+            subprocess.run(["age", "-d", "-i", identity], input=file, capture_output=True) for identity in (safe, server.root_key)
+        ]
+        assert len(opened[0].stdout) == 32 and opened[0].stdout == opened[1].stdout, opened
+    file = tmp_path / "strongroom.toml"
+    file.write_text('[root_key]\nrecovery = ["age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t"]\n')
+    refused = subprocess.run([server.program, "serve", "--config", file], capture_output=True, text=True)
+    assert refused.returncode == 1 and "line 2" in refused.stderr and "native" in refused.stderr, refused.stderr
+
+
 def test_one_command_names_what_a_credential_could_reach_and_exactly_what_it_read(make_server):
     server = make_server()
     owner = server.owner

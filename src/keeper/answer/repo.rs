@@ -32,7 +32,7 @@ impl Core {
         let unavailable = |error: crate::keys::KeyError| Refusal::Unavailable(error.to_string());
         let catalog_id: [u8; 16] = random().map_err(unavailable)?;
         let secret = zeroize::Zeroizing::new(random::<32>().map_err(unavailable)?);
-        let wrapped = wrap(&secret, &[self.root.to_recipient()]).map_err(unavailable)?;
+        let wrapped = wrap(&secret, &self.wrap_for).map_err(unavailable)?;
         let (id, subject, generation) = self
             .changed(|state, record| {
                 about(record, &call, "repo.create");
