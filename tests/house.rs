@@ -37,11 +37,12 @@ fn arrows_between_crates_run_one_way() {
         ("audit", &[]),
         ("xet", &[]),
         ("envelope", &[]),
+        ("database", &[]),
         ("protocol", &["domain"]),
-        ("storage", &["domain", "envelope", "protocol"]),
-        ("keeper", &["domain", "envelope", "protocol", "audit"]),
-        ("gate", &["domain", "envelope", "protocol", "storage", "xet"]),
-        ("cli", &["domain", "envelope", "protocol", "audit", "keeper", "gate"]),
+        ("storage", &["database", "domain", "envelope", "protocol"]),
+        ("keeper", &["database", "domain", "envelope", "protocol", "audit"]),
+        ("gate", &["database", "domain", "envelope", "protocol", "storage", "xet"]),
+        ("cli", &["database", "domain", "envelope", "protocol", "audit", "keeper", "gate"]),
     ]);
     let arrows = arrows();
     assert_eq!(arrows.keys().collect::<Vec<_>>(), allowed.keys().collect::<Vec<_>>());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strongroom_database::{Remote, RemoteError};
 use strongroom_keeper::root::RootSource;
 
 use crate::Failed;
@@ -18,6 +19,7 @@ use crate::arguments::Server;
 struct File {
     data_dir: Option<PathBuf>,
     server: ServerFile,
+    database: DatabaseFile,
     root_key: RootKeyFile,
     tokens: TokensFile,
     budget: BudgetFile,
@@ -57,6 +59,17 @@ impl Default for ServerFile {
             mode: None,
         }
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseFile {
+    #[serde(deserialize_with = "remote")]
+    keeper: Option<String>,
+    keeper_password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "remote")]
+    catalog: Option<String>,
+    catalog_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -104,6 +117,11 @@ struct PoliciesFile {
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
+}
+
+fn remote<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<Remote>().map(|_| Some(text)).map_err(serde::de::Error::custom)
 }
 
 /// Native recipients only: a plug-in recipient names a program to run.
@@ -161,6 +179,8 @@ pub struct Config {
     pub tls12: bool,
     /// What is refused.
     pub mode: Mode,
+    /// The servers of the two databases, where they are not files in the data directory.
+    pub databases: Databases,
     /// The root key's file, where it is one.
     pub root_key: Option<PathBuf>,
     /// The systemd credential, where it is one.
@@ -190,6 +210,26 @@ fn home(variable: &str, below: &str) -> Result<PathBuf, Failed> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let home = home.ok_or_else(|| Failed(format!("neither ${variable} nor $HOME is set; name paths with flags")))?;
     Ok(Path::new(&home).join(below))
+}
+
+/// A database on a server, and the file with the password of its role. The password itself is read by the process whose
+/// role it is, and by no other.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Databases {
+    /// The keeper's.
+    pub keeper: Option<(String, Option<PathBuf>)>,
+    /// The gate's: the catalogue.
+    pub catalog: Option<(String, Option<PathBuf>)>,
+}
+
+/// A server with its password.
+fn open_remote(database: &Option<(String, Option<PathBuf>)>) -> Result<Option<Remote>, Failed> {
+    let Some((url, file)) = database else { return Ok(None) };
+    let remote: Remote = url.parse().map_err(|error: RemoteError| Failed(error.to_string()))?;
+    match file {
+        Some(file) => remote.with_password_in(file).map(Some).map_err(|error| Failed(error.to_string())),
+        None => Ok(Some(remote)),
+    }
 }
 
 impl Config {
@@ -243,6 +283,10 @@ impl Config {
             stall_timeout: file.server.stall_timeout,
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
+            databases: Databases {
+                keeper: file.database.keeper.map(|url| (url, file.database.keeper_password_file)),
+                catalog: file.database.catalog.map(|url| (url, file.database.catalog_password_file)),
+            },
             shares: root_key.is_none() && file.root_key.credential.is_none(),
             root_key,
             credential: file.root_key.credential,
@@ -300,9 +344,13 @@ impl Config {
     }
 
     /// The keeper's part.
-    pub fn keeper(&self) -> strongroom_keeper::Settings {
-        strongroom_keeper::Settings {
+    ///
+    /// # Errors
+    /// The password of its database can't be read.
+    pub fn keeper(&self) -> Result<strongroom_keeper::Settings, Failed> {
+        Ok(strongroom_keeper::Settings {
             data_dir: self.data_dir.clone(),
+            database: open_remote(&self.databases.keeper)?,
             origin: "strongroom".to_owned(),
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
@@ -310,13 +358,17 @@ impl Config {
             budget_repos: self.budget_repos,
             model: self.model.clone(),
             roles: self.roles.clone(),
-        }
+        })
     }
 
     /// The gate's part.
-    pub fn gate(&self) -> strongroom_gate::Settings {
-        strongroom_gate::Settings {
+    ///
+    /// # Errors
+    /// The password of its database can't be read.
+    pub fn gate(&self) -> Result<strongroom_gate::Settings, Failed> {
+        Ok(strongroom_gate::Settings {
             data_dir: self.data_dir.clone(),
+            catalog: open_remote(&self.databases.catalog)?,
             listen: self.listen,
             hosts: self.host_headers(),
             connections_max: self.connections_max,
@@ -329,7 +381,7 @@ impl Config {
             tls12: self.tls12,
             compartments: self.compartments.clone(),
             require_sandbox: self.mode == Mode::Production && cfg!(target_os = "linux"),
-        }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use strongroom_database::Remote;
 
 use crate::config::{Config, Mode};
 
@@ -62,6 +63,17 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         {
             let mend = format!("chown it, or run as that user: {}", path.display());
             add(production, format!("{} belongs to another user", path.display()), mend);
+        }
+    }
+    for (url, file) in [&config.databases.keeper, &config.databases.catalog].into_iter().flatten() {
+        if url.parse::<Remote>().is_ok_and(|remote| !remote.is_safe()) {
+            let mend = "add ?sslmode=verify-full&sslrootcert=FILE to its URL".to_owned();
+            add(true, format!("the database {url} is reached over a network without verified TLS"), mend);
+        }
+        if let Some(file) = file
+            && fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+        {
+            add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
         }
     }
     if config.tls12 {

@@ -19,7 +19,11 @@ use crate::config::{Config, SHARES_MARK};
 
 /// Whether the data directory holds a server.
 pub fn is_initialised(config: &Config) -> bool {
-    config.data_dir.join("keeper").join("keeper.db").exists()
+    match config.databases.keeper {
+        None => config.data_dir.join("keeper").join("keeper.db").exists(),
+        // Written last of all.
+        Some(_) => config.data_dir.join("tls").join("server.pem").exists(),
+    }
 }
 
 /// How the root key is kept.
@@ -76,7 +80,7 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     certificates(config, &root.to_recipient())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let made = runtime.block_on(strongroom_keeper::create(config.keeper(), root, name));
+    let made = runtime.block_on(strongroom_keeper::create(config.keeper()?, root, name));
     let (_, token) = made.map_err(|error| Failed(error.to_string()))?;
     let root_key_file = source.path().map_err(|error| Failed(error.to_string()))?;
     let shares: Vec<&str> = shares.iter().map(SecretText::expose).collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_database::{Remote, Source};
 use strongroom_domain::{Compartment, CompartmentRules};
 use strongroom_protocol::{Keeper, Refusal};
 use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects};
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener, UnixStream};
 use crate::buffers::Buffers;
 use crate::http;
 use crate::routes;
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{self, Outgoing, Sandbox};
 use crate::stream::RUN_BYTES;
 use crate::watch::Watch;
 
@@ -22,6 +23,8 @@ use crate::watch::Watch;
 pub struct Settings {
     /// Where `objects/`, `catalog/` and `tls/` lie.
     pub data_dir: PathBuf,
+    /// The server that holds the catalogue, where it is not in a file.
+    pub catalog: Option<Remote>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// `HOST[:PORT]` by which clients know this server; URLs that are handed out are on the one that the client used.
@@ -118,7 +121,7 @@ pub fn serve(
     let failed = |error| ServeError::Listen(settings.listen, error);
     let listener = std::net::TcpListener::bind(settings.listen).map_err(failed)?;
     listener.set_nonblocking(true).and_then(|()| socket.set_nonblocking(true)).map_err(failed)?;
-    match sandbox::enter(&settings.data_dir).map_err(ServeError::Sandbox)? {
+    match sandbox::enter(&settings.data_dir, &outgoing(settings)).map_err(ServeError::Sandbox)? {
         Sandbox::Full => {}
         sandbox if settings.require_sandbox => return Err(ServeError::Sandbox(format!("only {sandbox:?}"))),
         sandbox => tracing::warn!(?sandbox, "the gate's sandbox is not complete on this machine"),
@@ -135,6 +138,16 @@ pub fn serve(
     runtime.block_on(run(settings, tls, listener, socket, ready))
 }
 
+/// Where the stores are that are not here.
+fn outgoing(settings: &Settings) -> Outgoing {
+    let remote = settings.catalog.as_ref();
+    Outgoing {
+        ports: remote.map(Remote::port).into_iter().collect(),
+        names: remote.is_some_and(Remote::is_named),
+        certificates: remote.and_then(Remote::root_certificates).into_iter().collect(),
+    }
+}
+
 async fn run(
     settings: &Settings,
     tls: tokio_rustls::TlsAcceptor,
@@ -149,7 +162,11 @@ async fn run(
     let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(failed)?;
     let rules = CompartmentRules::from_toml(&settings.compartments);
     let rules = rules.map_err(|error| ServeError::Compartments(error.to_string()))?;
-    let catalog = Catalog::open(&settings.data_dir.join("catalog").join("catalog.db")).await?;
+    let source = match &settings.catalog {
+        Some(remote) => Source::Remote(remote.clone()),
+        None => Source::File(settings.data_dir.join("catalog").join("catalog.db")),
+    };
+    let catalog = Catalog::open(&source).await?;
     let objects = Objects::local(&settings.data_dir.join("objects"))?;
     let staged = objects.remove_staged()?;
     if staged > 0 {

@@ -1,6 +1,8 @@
 //! What the gate's process may still do once it serves: read and write its two stores, and nothing else.
 
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +13,17 @@ pub enum Sandbox {
     NoLandlock,
     /// Nothing: not Linux.
     None,
+}
+
+/// Where the process may still connect to.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing {
+    /// TCP ports.
+    pub ports: Vec<u16>,
+    /// Whether hosts are named and must be looked up.
+    pub names: bool,
+    /// Certificates that must be read for each connection.
+    pub certificates: Vec<PathBuf>,
 }
 
 /// What of the outside the process could still reach, by name; empty for a sandbox that holds.
@@ -25,17 +38,25 @@ pub fn check(data_dir: &Path, root_key: &Path) -> Vec<String> {
         open.push("run /bin/true".to_owned());
     }
     if std::net::TcpListener::bind("127.0.0.1:0").is_ok() {
-        open.push("open a socket".to_owned());
+        open.push("listen".to_owned());
+    }
+    let elsewhere = SocketAddr::from((Ipv4Addr::LOCALHOST, ELSEWHERE));
+    let connected = TcpStream::connect_timeout(&elsewhere, Duration::from_secs(1));
+    if connected.map_or_else(|error| error.kind() != std::io::ErrorKind::PermissionDenied, |_| true) {
+        open.push("connect elsewhere".to_owned());
     }
     open
 }
+
+/// A port that nothing is configured to use (tcpmux, RFC 1078).
+const ELSEWHERE: u16 = 1;
 
 /// Closes the doors. Irrevocable, for this thread and all that it starts: call it before there is any other.
 ///
 /// # Errors
 /// What the kernel refused.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_: &Path) -> Result<Sandbox, String> {
+pub fn enter(_: &Path, _: &Outgoing) -> Result<Sandbox, String> {
     Ok(Sandbox::None)
 }
 
@@ -48,27 +69,44 @@ mod linux {
     use std::path::Path;
 
     use landlock::{
-        ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-        RulesetStatus,
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+        RulesetCreatedAttr, RulesetStatus,
     };
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    use seccompiler::SeccompCmpArgLen::Dword;
+    use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+    use seccompiler::{BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter};
 
-    use super::Sandbox;
+    use super::{Outgoing, Sandbox};
+
+    /// What the C library reads to look up a host's name.
+    const RESOLVER: [&str; 5] =
+        ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
     /// See [`super::check`] for what must fail afterwards.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn enter(data_dir: &Path) -> Result<Sandbox, String> {
-        let landlock = landlock(data_dir).map_err(|error| format!("Landlock: {error}"))?;
-        let filter = filter().map_err(|error| format!("seccomp: {error}"))?;
+    pub fn enter(data_dir: &Path, outgoing: &Outgoing) -> Result<Sandbox, String> {
+        let landlock = landlock(data_dir, outgoing).map_err(|error| format!("Landlock: {error}"))?;
+        let filter = filter(outgoing).map_err(|error| format!("seccomp: {error}"))?;
         apply_filter(&filter).map_err(|error| format!("seccomp: {error}"))?;
         Ok(if landlock { Sandbox::Full } else { Sandbox::NoLandlock })
     }
 
-    fn landlock(data_dir: &Path) -> Result<bool, landlock::RulesetError> {
+    fn landlock(data_dir: &Path, outgoing: &Outgoing) -> Result<bool, landlock::RulesetError> {
         let all = AccessFs::from_all(ABI::V4);
-        let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+        let net = AccessNet::from_all(ABI::V4);
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        let mut ruleset = ruleset.handle_access(all)?.handle_access(net)?.create()?;
+        for port in &outgoing.ports {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+        let names = RESOLVER.iter().map(Path::new).filter(|_| outgoing.names);
+        for file in outgoing.certificates.iter().map(AsRef::as_ref).chain(names) {
+            if let Ok(file) = PathFd::new(file) {
+                ruleset = ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
+            }
+        }
         for folder in ["objects", "catalog"] {
             if let Ok(folder) = PathFd::new(data_dir.join(folder)) {
                 ruleset = ruleset.add_rule(PathBeneath::new(folder, all))?;
@@ -84,16 +122,22 @@ mod linux {
 
     /// System calls that the gate never makes: to run something, to look into another process, to open a socket, to
     /// change what it is.
-    fn filter() -> Result<BpfProgram, seccompiler::Error> {
+    fn filter(outgoing: &Outgoing) -> Result<BpfProgram, seccompiler::Error> {
         let refused = [
             libc::SYS_execve,
             libc::SYS_execveat,
             libc::SYS_ptrace,
             libc::SYS_process_vm_readv,
             libc::SYS_process_vm_writev,
-            libc::SYS_socket,
-            libc::SYS_connect,
             libc::SYS_bind,
+            libc::SYS_listen,
+            // Their requests are not seen by this filter.
+            libc::SYS_io_uring_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_io_uring_register,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_chroot,
+            libc::SYS_pivot_root,
             libc::SYS_mount,
             libc::SYS_unshare,
             libc::SYS_setns,
@@ -107,11 +151,36 @@ mod linux {
             libc::SYS_add_key,
             libc::SYS_pidfd_getfd,
         ];
-        let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             refused.into_iter().map(|number| (number, Vec::new())).collect();
+        if outgoing.ports.is_empty() {
+            rules.extend([(libc::SYS_socket, Vec::new()), (libc::SYS_connect, Vec::new())]);
+        } else {
+            rules.insert(libc::SYS_socket, sockets(outgoing)?);
+        }
         let eperm = 1;
         let arch = std::env::consts::ARCH.try_into()?;
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(eperm), arch)?;
         Ok(filter.try_into()?)
+    }
+
+    /// The sockets that are refused to a process that may connect: of any family but the internet's, and of any type but
+    /// TCP, or UDP where names are looked up. Where TCP may go is Landlock's.
+    fn sockets(outgoing: &Outgoing) -> Result<Vec<SeccompRule>, seccompiler::Error> {
+        let number = |value: libc::c_int| u64::from(value.cast_unsigned());
+        let (families, types) =
+            ([libc::AF_INET, libc::AF_INET6], [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET]);
+        let other = families.map(|family| SeccompCondition::new(0, Dword, Ne, number(family)));
+        let mut rules = vec![SeccompRule::new(other.into_iter().collect::<Result<_, _>>()?)?];
+        for kind in types.into_iter().filter(|kind| !outgoing.names || *kind != libc::SOCK_DGRAM) {
+            // The low four bits; above them are flags (socket(2)).
+            let kind = SeccompCondition::new(1, Dword, MaskedEq(0xf), number(kind))?;
+            rules.push(SeccompRule::new(vec![kind])?);
+        }
+        // Any protocol but the type's own: MPTCP and the like are not seen by Landlock.
+        for protocol in [libc::IPPROTO_MPTCP, libc::IPPROTO_SCTP, libc::IPPROTO_DCCP] {
+            rules.push(SeccompRule::new(vec![SeccompCondition::new(2, Dword, Eq, number(protocol))?])?);
+        }
+        Ok(rules)
     }
 }

@@ -6,7 +6,6 @@
 mod answer;
 mod change;
 mod credential;
-mod database;
 mod grants;
 mod keys;
 pub mod log;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use strongroom_audit::note::VerifierKey;
+use strongroom_database::Database;
 use strongroom_domain::Action;
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::database::Database;
 use crate::grants::Grants;
 use crate::keys::OwnKeys;
 use crate::log::{Log, LogError, Record};

@@ -1,17 +1,17 @@
 //! First run and every run after it: the keeper's secret, its database, its first principal.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_audit::note::{NoteError, Signer};
+use strongroom_database::{Database, Remote, Source};
 use strongroom_domain::{Action, Role, check_namespace};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
 use crate::change::Change;
-use crate::database::{Database, connect};
 use crate::grants::Grants;
 use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
 use crate::log::{Log, LogError, Record};
@@ -24,8 +24,10 @@ use crate::token;
 /// What the keeper is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where its database lies.
+    /// Where its database lies, if it is a file.
     pub data_dir: PathBuf,
+    /// The server that holds it, if it is not.
+    pub database: Option<Remote>,
     /// The log's name in checkpoints.
     pub origin: String,
     /// `age1…` recipients, whose identities lie offline, for whom secrets are wrapped beside the root identity.
@@ -80,8 +82,15 @@ pub enum SetupError {
     First(String),
 }
 
-fn file(data_dir: &Path) -> PathBuf {
-    data_dir.join("keeper").join("keeper.db")
+fn source(settings: &Settings) -> Source {
+    match &settings.database {
+        Some(remote) => Source::Remote(remote.clone()),
+        None => Source::File(settings.data_dir.join("keeper").join("keeper.db")),
+    }
+}
+
+async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
+    Database::open(&source(settings), &[include_str!("../../migrations/keeper/0001_first.sql")]).await
 }
 
 /// Opens an initialised keeper.
@@ -89,10 +98,10 @@ fn file(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// [`SetupError`].
 pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, SetupError> {
-    if !file(&settings.data_dir).exists() {
+    if matches!(source(&settings), Source::File(file) if !file.exists()) {
         return Err(SetupError::Empty(settings.data_dir));
     }
-    let database = connect(&file(&settings.data_dir)).await?;
+    let database = connect(&settings).await?;
     let row = sqlx::query("SELECT value FROM instance WHERE name = 'secret'").fetch_optional(&database.writer).await?;
     let Some(row) = row else { return Err(SetupError::Empty(settings.data_dir)) };
     let wrapped: Vec<u8> = row.try_get("value")?;
@@ -120,7 +129,7 @@ async fn start(
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
     let state = Arc::new(RwLock::new(load(&database.writer, &keys, rules).await?));
     let usage = crate::answer::Usage::load(&database.writer, now_ms()).await?;
-    let log = Log::start(database.writer.clone(), keys.clone(), signer, state.clone()).await?;
+    let log = Log::start(database.clone(), keys.clone(), signer, state.clone()).await?;
     let started = Record {
         time_ms: now_ms(),
         action: "keeper.start".to_owned(),
@@ -153,7 +162,7 @@ async fn start(
 /// [`SetupError`].
 pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(Arc<Core>, SecretText), SetupError> {
     check_namespace(first)?;
-    let database = connect(&file(&settings.data_dir)).await?;
+    let database = connect(&settings).await?;
     let secret = Secret::new(random()?);
     sqlx::query("INSERT INTO instance (name, value) VALUES ('secret', $1)")
         .bind(wrap(secret.expose(), &wrap_for(&settings, &root)?)?)

@@ -1,10 +1,7 @@
 //! The catalogue's database and its refs.
 
-use std::path::Path;
-
-use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, Executor, Row, SqlStr};
+use sqlx::Row;
+use strongroom_database::{Database, Source};
 use strongroom_domain::{Commit, Revision};
 use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
@@ -60,8 +57,7 @@ impl From<sqlx::Error> for CatalogError {
 /// The catalogue.
 #[derive(Clone)]
 pub struct Catalog {
-    pub(crate) writer: AnyPool,
-    pub(crate) reader: AnyPool,
+    pub(crate) database: Database,
 }
 
 /// A branch or a tag.
@@ -93,9 +89,6 @@ pub struct Ref {
     pub target: Commit,
 }
 
-/// Connections for reading, which never wait for the writer (WAL).
-const READERS: u32 = 4;
-
 /// Hex digits of a commit that are enough to ask by.
 const SHORT_MIN: usize = 4;
 
@@ -109,37 +102,13 @@ pub(crate) fn bytes20(bytes: Vec<u8>) -> Result<Commit, CatalogError> {
 }
 
 impl Catalog {
-    /// Opens the database, makes it where it is not there, and brings its schema up to date.
+    /// Opens the database and brings its schema up to date.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn open(file: &Path) -> Result<Self, CatalogError> {
-        sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}?mode=rwc", file.display());
-        let options = |connections| {
-            AnyPoolOptions::new().max_connections(connections).after_connect(|connection, _| {
-                Box::pin(async move {
-                    connection
-                        .execute(
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
-                             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON",
-                        )
-                        .await?;
-                    Ok(())
-                })
-            })
-        };
-        let writer = options(1).connect(&url).await?;
-        let first = Migration::new(
-            1,
-            "first".into(),
-            MigrationType::Simple,
-            SqlStr::from_static(include_str!("../../migrations/catalog/0001_first.sql")),
-            false,
-        );
-        let migrated = Migrator::with_migrations(vec![first]).run(&writer).await;
-        migrated.map_err(|error| CatalogError::Database(error.to_string()))?;
-        Ok(Self { writer, reader: options(READERS).connect(&url).await? })
+    pub async fn open(source: &Source) -> Result<Self, CatalogError> {
+        let migrations = [include_str!("../../migrations/catalog/0001_first.sql")];
+        Ok(Self { database: Database::open(source, &migrations).await? })
     }
 
     pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
@@ -153,7 +122,7 @@ impl Catalog {
     pub async fn refs(&self, repo: RepoId, shared: &MetaKeys) -> Result<Vec<Ref>, CatalogError> {
         let rows = sqlx::query("SELECT name_index, kind, name_sealed, target FROM ref WHERE repo = $1")
             .bind(repo.to_vec())
-            .fetch_all(&self.reader)
+            .fetch_all(&self.database.reader)
             .await?;
         let mut refs = Vec::new();
         for row in rows {
@@ -175,7 +144,7 @@ impl Catalog {
         let row = sqlx::query("SELECT kind, target FROM ref WHERE repo = $1 AND name_index = $2")
             .bind(repo.to_vec())
             .bind(Self::ref_index(shared, name))
-            .fetch_optional(&self.reader)
+            .fetch_optional(&self.database.reader)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let kind = if row.try_get::<String, _>("kind")? == "tag" { RefKind::Tag } else { RefKind::Branch };
@@ -211,7 +180,7 @@ impl Catalog {
             .bind(repo.to_vec())
             .bind(bound('0')?)
             .bind(bound('f')?)
-            .fetch_all(&self.reader)
+            .fetch_all(&self.database.reader)
             .await?;
         match rows.as_slice() {
             [row] => bytes20(row.try_get("id")?).map(Some),
@@ -239,7 +208,7 @@ impl Catalog {
             .bind(kind.word())
             .bind(sealed.map_err(|_| CatalogError::Randomness)?)
             .bind(target.as_bytes().to_vec())
-            .execute(&self.writer)
+            .execute(&self.database.writer)
             .await?;
         Ok(())
     }
@@ -261,7 +230,7 @@ impl Catalog {
             .bind(repo.to_vec())
             .bind(Self::ref_index(shared, name))
             .bind(from.as_bytes().to_vec())
-            .execute(&self.writer)
+            .execute(&self.database.writer)
             .await?;
         if moved.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::Moved) }
     }
@@ -281,7 +250,7 @@ impl Catalog {
             .bind(repo.to_vec())
             .bind(Self::ref_index(shared, name))
             .bind(kind.word())
-            .execute(&self.writer)
+            .execute(&self.database.writer)
             .await?;
         Ok(removed.rows_affected() == 1)
     }
@@ -291,7 +260,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]; nothing is then dropped.
     pub async fn drop_repo(&self, repo: RepoId) -> Result<(), CatalogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.database.begin().await?;
         sqlx::query(
             "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM (SELECT object FROM envelope WHERE repo = $2 \
              UNION SELECT object FROM upload WHERE repo = $2 UNION SELECT object FROM xorb WHERE repo = $2) AS gone \

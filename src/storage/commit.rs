@@ -90,7 +90,7 @@ impl Catalog {
         let row = sqlx::query("SELECT parent, time_ms, body_sealed FROM commit_object WHERE repo = $1 AND id = $2")
             .bind(repo.to_vec())
             .bind(id.as_bytes().to_vec())
-            .fetch_optional(&self.reader)
+            .fetch_optional(&self.database.reader)
             .await?;
         let row = row.ok_or(CatalogError::Value("commit"))?;
         let sealed: Vec<u8> = row.try_get("body_sealed")?;
@@ -215,7 +215,7 @@ impl Catalog {
         operations: &[Operation],
         trees: &[NewTree],
     ) -> Result<(), CatalogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.database.begin().await?;
         for tree in trees {
             write_tree(&mut tx, repo, tree).await?;
         }
@@ -281,7 +281,7 @@ impl Catalog {
             roots: head.body.roots.clone(),
         };
         let commit = CommitInfo { id, parent: None, time_ms, body };
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.database.begin().await?;
         write_commit(&mut tx, repo, shared, &commit).await?;
         tx.commit().await?;
         self.move_ref(repo, shared, branch, head.id, id).await?;
@@ -307,7 +307,7 @@ impl Catalog {
         .bind(repo.to_vec())
         .bind(compartment.word())
         .bind(content_index(keys, digest))
-        .fetch_optional(&self.reader)
+        .fetch_optional(&self.database.reader)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let object: Vec<u8> = row.try_get("object")?;
@@ -329,7 +329,7 @@ impl Catalog {
             .bind(repo.to_vec())
             .bind(compartment.word())
             .bind(object.0.to_vec())
-            .fetch_optional(&self.reader)
+            .fetch_optional(&self.database.reader)
             .await?;
         Ok(row.ok_or(CatalogError::Value("envelope"))?.try_get("header")?)
     }

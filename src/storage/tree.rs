@@ -107,7 +107,7 @@ impl PartTree<'_> {
             .bind(self.repo.to_vec())
             .bind(self.compartment.word())
             .bind(id.to_vec())
-            .fetch_optional(&self.catalog.reader)
+            .fetch_optional(&self.catalog.database.reader)
             .await?;
         let sealed: Vec<u8> = row.ok_or(CatalogError::Value("directory"))?.try_get("body_sealed")?;
         let body = open_meta(self.keys.seal.expose(), &self.place(id), &sealed)?;

@@ -77,7 +77,7 @@ impl Catalog {
         .bind(upload.header.clone())
         .bind(sealed)
         .bind(now_ms())
-        .execute(&self.writer)
+        .execute(&self.database.writer)
         .await?;
         if added.rows_affected() == 0 { self.orphan(upload.object).await } else { Ok(()) }
     }
@@ -97,7 +97,7 @@ impl Catalog {
         let row = sqlx::query("SELECT object, header, claim_sealed FROM upload WHERE repo = $1 AND digest_index = $2")
             .bind(repo.to_vec())
             .bind(index.clone())
-            .fetch_optional(&self.reader)
+            .fetch_optional(&self.database.reader)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
@@ -129,7 +129,7 @@ impl Catalog {
         .bind(xorb.header.clone())
         .bind(sealed)
         .bind(now_ms())
-        .execute(&self.writer)
+        .execute(&self.database.writer)
         .await?;
         if added.rows_affected() == 0 {
             self.orphan(xorb.object).await?;
@@ -152,7 +152,7 @@ impl Catalog {
         let row = sqlx::query("SELECT object, header, chunks_sealed FROM xorb WHERE repo = $1 AND hash_index = $2")
             .bind(repo.to_vec())
             .bind(index.clone())
-            .fetch_optional(&self.reader)
+            .fetch_optional(&self.database.reader)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
@@ -168,7 +168,7 @@ impl Catalog {
         sqlx::query("INSERT INTO orphan (object, since_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(object.0.to_vec())
             .bind(now_ms())
-            .execute(&self.writer)
+            .execute(&self.database.writer)
             .await?;
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Catalog {
              UNION SELECT 1 FROM xorb WHERE object = $1",
         )
         .bind(object.0.to_vec())
-        .fetch_optional(&self.reader)
+        .fetch_optional(&self.database.reader)
         .await?;
         Ok(row.is_some())
     }
@@ -203,7 +203,7 @@ impl Catalog {
                 "DELETE FROM xorb WHERE created_ms < $1",
             ),
         ] {
-            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.database.begin().await?;
             sqlx::query(note).bind(now).bind(before_ms).execute(&mut *tx).await?;
             sqlx::query(delete).bind(before_ms).execute(&mut *tx).await?;
             tx.commit().await?;
@@ -215,11 +215,11 @@ impl Catalog {
             }
         }
         let mut removed = 0;
-        for object in unnamed(&self.writer).await? {
+        for object in unnamed(&self.database.writer).await? {
             objects.delete(object).await?;
             removed += 1;
         }
-        sqlx::query("DELETE FROM orphan WHERE since_ms <= $1").bind(now).execute(&self.writer).await?;
+        sqlx::query("DELETE FROM orphan WHERE since_ms <= $1").bind(now).execute(&self.database.writer).await?;
         Ok(removed)
     }
 }

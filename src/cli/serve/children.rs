@@ -20,7 +20,7 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
     let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper(), root));
+    let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper()?, root));
     let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
     tracing::info!("keeper serves");
     loop {
@@ -58,5 +58,5 @@ pub fn gate(config: &str) -> Result<(), Failed> {
         // The supervisor reads this; where it does not, nothing depends on it.
         let _ = writeln!(std::io::stdout(), "ready {address}");
     };
-    strongroom_gate::serve(&config.gate(), socket, &root_key, ready).map_err(|error| Failed(error.to_string()))
+    strongroom_gate::serve(&config.gate()?, socket, &root_key, ready).map_err(|error| Failed(error.to_string()))
 }

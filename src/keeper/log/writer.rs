@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use sqlx::{AnyConnection, AnyPool, Row};
+use sqlx::{AnyConnection, Row};
 use strongroom_audit::checkpoint::Checkpoint;
 use strongroom_audit::note::Signer;
+use strongroom_database::Database;
 use tokio::sync::{mpsc, oneshot};
 
 use super::leaf::StoredLeaf;
@@ -108,7 +109,7 @@ pub struct Log {
 }
 
 struct Writer {
-    pool: AnyPool,
+    database: Database,
     keys: Arc<OwnKeys>,
     signer: Signer,
     tiles: Tiles,
@@ -122,17 +123,17 @@ impl Log {
     /// # Errors
     /// [`LogError`] where the stored tree is not whole.
     pub async fn start(
-        pool: AnyPool,
+        database: Database,
         keys: Arc<OwnKeys>,
         signer: Signer,
         state: Arc<RwLock<State>>,
     ) -> Result<Self, LogError> {
-        let head = sqlx::query("SELECT size, checkpoint FROM audit_head").fetch_optional(&pool).await?;
+        let head = sqlx::query("SELECT size, checkpoint FROM audit_head").fetch_optional(&database.writer).await?;
         let (size, stored) = match head {
             Some(row) => (row.try_get::<i64, _>("size")?, row.try_get::<String, _>("checkpoint")?),
             None => (0, String::new()),
         };
-        let tiles = Tiles::load(&pool, size as u64).await?;
+        let tiles = Tiles::load(&database.writer, size as u64).await?;
         let checkpoint = sign(&signer, &tiles)?;
         if size > 0 {
             let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
@@ -144,7 +145,7 @@ impl Log {
         }
         let position = Arc::new(RwLock::new(Position { size: tiles.size(), checkpoint }));
         let (send, receive) = mpsc::channel(QUEUE);
-        let writer = Writer { pool, keys, signer, tiles, state, position: position.clone() };
+        let writer = Writer { database, keys, signer, tiles, state, position: position.clone() };
         tokio::spawn(writer.run(receive));
         Ok(Self { send, position })
     }
@@ -261,7 +262,7 @@ impl Writer {
         group: &[Job],
         changes: &[Change],
     ) -> Result<(Vec<Option<u64>>, u64, String), LogError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.database.begin().await?;
         let row = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&mut *tx).await?;
         let mut generation = row.try_get::<i64, _>("generation")? as u64;
         let mut places = Vec::with_capacity(group.len());

@@ -33,6 +33,7 @@ async fn house(name: &str) -> House {
     std::fs::create_dir_all(folder.join("keeper")).expect("a folder");
     let settings = Settings {
         data_dir: folder.clone(),
+        database: None,
         origin: "test".to_owned(),
         recovery: Vec::new(),
         token_life_max_s: 3600,
