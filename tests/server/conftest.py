@@ -1,5 +1,6 @@
 """The real server, started as a newcomer would, and the people who use it."""
 
+import atexit
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from postgres import Postgres
+
 PROGRAM = os.environ["STRONGROOM_BIN"]
 PEERS = Path(os.environ["STRONGROOM_TEST_PEERS"])
 
@@ -21,6 +24,19 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Stores:
+    """Where the servers of this run keep what they hold: files, or PostgreSQL where STRONGROOM_TEST_DATABASE says so."""
+
+    def __init__(self):
+        self.postgres = None
+        if os.environ.get("STRONGROOM_TEST_DATABASE") == "postgres":
+            self.postgres = Postgres()
+            atexit.register(self.postgres.remove)
+
+
+STORES = Stores()
 
 
 class Answer:
@@ -102,6 +118,8 @@ class Server:
         self.root_key = self.folder / "keys" / "root.key"
         self.ca = self.data / "tls" / "ca.pem"
         self.arguments = ["--data-dir", self.data, "--root-key", self.root_key, "--listen", f"127.0.0.1:{self.port}"]
+        if STORES.postgres and "[database]" not in config:
+            config += STORES.postgres.database(self.folder)[2]
         if config:
             file = self.folder / "strongroom.toml"
             file.write_text(config)
