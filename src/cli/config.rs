@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_database::{Remote, RemoteError};
+use strongroom_gate::{S3, S3Error};
 use strongroom_keeper::root::RootSource;
 
 use crate::Failed;
@@ -20,6 +21,7 @@ struct File {
     data_dir: Option<PathBuf>,
     server: ServerFile,
     database: DatabaseFile,
+    objects: ObjectsFile,
     root_key: RootKeyFile,
     tokens: TokensFile,
     budget: BudgetFile,
@@ -72,6 +74,39 @@ struct DatabaseFile {
     catalog_password_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ObjectsFile {
+    #[serde(deserialize_with = "bucket")]
+    url: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+    key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+impl ObjectsFile {
+    /// The bucket with its key, where payloads are in one.
+    fn open(&self) -> Result<Option<S3>, Failed> {
+        let failed = |error: S3Error| Failed(format!("objects: {error}"));
+        let Some(url) = &self.url else { return Ok(None) };
+        let mut bucket: S3 = url.parse().map_err(failed)?;
+        if let Some(endpoint) = &self.endpoint {
+            bucket = bucket.with_endpoint(endpoint).map_err(failed)?;
+        }
+        if let Some(region) = &self.region {
+            bucket = bucket.with_region(region.clone());
+        }
+        if let Some(file) = &self.key_file {
+            bucket = bucket.with_key_in(file).map_err(failed)?;
+        }
+        if let Some(file) = &self.ca_file {
+            bucket = bucket.with_certificates_in(file).map_err(failed)?;
+        }
+        Ok(Some(bucket))
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RootKeyFile {
@@ -122,6 +157,11 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D:
 fn remote<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse::<Remote>().map(|_| Some(text)).map_err(serde::de::Error::custom)
+}
+
+fn bucket<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<S3>().map(|_| Some(text)).map_err(serde::de::Error::custom)
 }
 
 /// Native recipients only: a plug-in recipient names a program to run.
@@ -181,6 +221,7 @@ pub struct Config {
     pub mode: Mode,
     /// The servers of the two databases, where they are not files in the data directory.
     pub databases: Databases,
+    objects: ObjectsFile,
     /// The root key's file, where it is one.
     pub root_key: Option<PathBuf>,
     /// The systemd credential, where it is one.
@@ -283,6 +324,7 @@ impl Config {
             stall_timeout: file.server.stall_timeout,
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
+            objects: file.objects,
             databases: Databases {
                 keeper: file.database.keeper.map(|url| (url, file.database.keeper_password_file)),
                 catalog: file.database.catalog.map(|url| (url, file.database.catalog_password_file)),
@@ -369,6 +411,7 @@ impl Config {
         Ok(strongroom_gate::Settings {
             data_dir: self.data_dir.clone(),
             catalog: open_remote(&self.databases.catalog)?,
+            bucket: self.objects.open()?,
             listen: self.listen,
             hosts: self.host_headers(),
             connections_max: self.connections_max,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use strongroom_database::{Remote, Source};
 use strongroom_domain::{Compartment, CompartmentRules};
 use strongroom_protocol::{Keeper, Refusal};
-use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects};
+use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects, S3, S3Error};
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::buffers::Buffers;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The server that holds the catalogue, where it is not in a file.
     pub catalog: Option<Remote>,
+    /// The bucket that holds the payloads, where they are not in a directory.
+    pub bucket: Option<S3>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// `HOST[:PORT]` by which clients know this server; URLs that are handed out are on the one that the client used.
@@ -59,6 +61,9 @@ pub enum ServeError {
     /// The object store.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] S3Error),
     /// The compartment rules.
     #[error("{0}")]
     Compartments(String),
@@ -121,6 +126,11 @@ pub fn serve(
     let failed = |error| ServeError::Listen(settings.listen, error);
     let listener = std::net::TcpListener::bind(settings.listen).map_err(failed)?;
     listener.set_nonblocking(true).and_then(|()| socket.set_nonblocking(true)).map_err(failed)?;
+    // While the system's certificates can still be read.
+    let objects = match &settings.bucket {
+        Some(bucket) => Objects::s3(bucket)?,
+        None => Objects::local(&settings.data_dir.join("objects"))?,
+    };
     match sandbox::enter(&settings.data_dir, &outgoing(settings)).map_err(ServeError::Sandbox)? {
         Sandbox::Full => {}
         sandbox if settings.require_sandbox => return Err(ServeError::Sandbox(format!("only {sandbox:?}"))),
@@ -135,21 +145,22 @@ pub fn serve(
         (false, false) => tracing::warn!(open = open.join(", "), "the gate's sandbox leaves doors open"),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(run(settings, tls, listener, socket, ready))
+    runtime.block_on(run(settings, objects, tls, listener, socket, ready))
 }
 
 /// Where the stores are that are not here.
 fn outgoing(settings: &Settings) -> Outgoing {
-    let remote = settings.catalog.as_ref();
+    let (remote, bucket) = (settings.catalog.as_ref(), settings.bucket.as_ref());
     Outgoing {
-        ports: remote.map(Remote::port).into_iter().collect(),
-        names: remote.is_some_and(Remote::is_named),
+        ports: remote.map(Remote::port).into_iter().chain(bucket.map(S3::port)).collect(),
+        names: remote.is_some_and(Remote::is_named) || bucket.is_some_and(S3::is_named),
         certificates: remote.and_then(Remote::root_certificates).into_iter().collect(),
     }
 }
 
 async fn run(
     settings: &Settings,
+    objects: Objects,
     tls: tokio_rustls::TlsAcceptor,
     listener: std::net::TcpListener,
     socket: std::os::unix::net::UnixStream,
@@ -167,7 +178,9 @@ async fn run(
         None => Source::File(settings.data_dir.join("catalog").join("catalog.db")),
     };
     let catalog = Catalog::open(&source).await?;
-    let objects = Objects::local(&settings.data_dir.join("objects"))?;
+    if let Some(bucket) = &settings.bucket {
+        bucket.check_is_private().await?;
+    }
     let staged = objects.remove_staged()?;
     if staged > 0 {
         tracing::info!(staged, "uploads that another gate was cut off in are removed");

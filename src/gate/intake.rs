@@ -46,7 +46,7 @@ impl Intake {
         let key = FileKey::generate().map_err(broken)?;
         let header = Header::seal(&key, &[recipient]).map_err(broken)?.as_bytes().to_vec();
         let id = ObjectId::generate()?;
-        let mut writer = gate.objects.begin(id).await?;
+        let mut writer = gate.objects.begin(id);
         let sealer = Sealer::new(&key, writer.buffer()).map_err(broken)?;
         Ok(Self { id, header, sealer, writer, hash: Context::new(&SHA256), size: 0 })
     }

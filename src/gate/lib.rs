@@ -18,3 +18,4 @@ mod watch;
 pub use gate::{ServeError, Settings, serve};
 pub use http::Deadlines;
 pub use sandbox::{Sandbox, check as check_sandbox};
+pub use strongroom_storage::{S3, S3Error};

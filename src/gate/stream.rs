@@ -30,15 +30,24 @@ pub struct OpenObject {
 }
 
 impl OpenObject {
-    /// Opens a payload with its file key.
+    /// Opens a payload with its file key, to read most of all this range of the plaintext.
     ///
     /// # Errors
     /// 500 where the payload is missing or has another length.
-    pub async fn new(gate: &Gate, object: ObjectId, size: u64, key: &FileKey) -> Result<Self, Refused> {
+    pub async fn new(
+        gate: &Gate,
+        object: ObjectId,
+        size: u64,
+        key: &FileKey,
+        range: Range<u64>,
+    ) -> Result<Self, Refused> {
         let damaged = || Refused::from(strongroom_storage::ObjectError::Missing);
-        let reader = gate.objects.open(object, ciphertext_len(size).ok_or_else(damaged)?).await?;
+        let length = ciphertext_len(size).ok_or_else(damaged)?;
+        // An empty range reads the nonce alone.
+        let wanted = ChunkRange::of(range, size).map_or(0..NONCE_BYTES as u64, |touched| touched.payload);
+        let reader = gate.objects.open(object, length, wanted).await?;
         let mut nonce = [0; NONCE_BYTES];
-        reader.read(0, &mut nonce)?;
+        reader.read(0, &mut nonce).await?;
         Ok(Self { reader, payload: Payload::new(key, &nonce), size })
     }
 
@@ -46,14 +55,14 @@ impl OpenObject {
     ///
     /// # Errors
     /// 500 for a payload that was damaged.
-    pub fn read(&self, buffers: &Buffers, range: Range<u64>) -> Result<Bytes, Refused> {
+    pub async fn read(&self, buffers: &Buffers, range: Range<u64>) -> Result<Bytes, Refused> {
         let damaged = || Refused::from(strongroom_storage::ObjectError::Missing);
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let touched = ChunkRange::of(range.clone(), self.size).ok_or_else(damaged)?;
         let mut buffer = buffers.take((touched.payload.end - touched.payload.start) as usize);
-        self.reader.read(touched.payload.start, &mut buffer)?;
+        self.reader.read(touched.payload.start, &mut buffer).await?;
         let sealed = (CHUNK_BYTES + TAG_BYTES) as usize;
         let (mut from, mut to) = (0, 0);
         for index in touched.chunks.clone() {
@@ -135,7 +144,9 @@ pub async fn send(gate: &Arc<Gate>, grant: Grant, peer: &Peer, sending: Sending)
         size: sending.size,
     };
     let key = gate.keeper.open(&grant, reference, sending.range.clone()).await?;
-    let object = OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose())).await?;
+    let object =
+        OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose()), sending.range.clone())
+            .await?;
     let watched = gate.watch.add(&grant, peer);
     let (path, range) = (sending.path, sending.range);
     let state = State {
@@ -164,7 +175,7 @@ async fn step(state: Option<State>) -> Step {
     }
     // To the end of a run of chunks, so that the next read begins with a chunk.
     let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.range.end);
-    match state.object.read(&state.gate.buffers, state.at..end) {
+    match state.object.read(&state.gate.buffers, state.at..end).await {
         Ok(plain) => {
             state.at = end;
             Some((Ok(plain), Some(state)))

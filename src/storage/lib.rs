@@ -14,6 +14,6 @@ pub use catalog::{Catalog, CatalogError, Ref, RefKind, RepoId};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, View};
-pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects};
+pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects, S3, S3Error};
 pub use tree::{Directory, Entry, FileEntry, PartTree};
 pub use upload::{Upload, Xorb, XorbChunk};

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from postgres import Postgres
+from weed import Weed
 
 PROGRAM = os.environ["STRONGROOM_BIN"]
 PEERS = Path(os.environ["STRONGROOM_TEST_PEERS"])
@@ -27,10 +28,14 @@ def free_port():
 
 
 class Stores:
-    """Where the servers of this run keep what they hold: files, or PostgreSQL where STRONGROOM_TEST_DATABASE says so."""
+    """Where the servers of this run keep what they hold: files; or PostgreSQL where STRONGROOM_TEST_DATABASE says so, and a
+    bucket where STRONGROOM_TEST_OBJECTS does."""
 
     def __init__(self):
-        self.postgres = None
+        self.postgres = self.weed = None
+        if os.environ.get("STRONGROOM_TEST_OBJECTS") == "s3":
+            self.weed = Weed()
+            atexit.register(self.weed.remove)
         if os.environ.get("STRONGROOM_TEST_DATABASE") == "postgres":
             self.postgres = Postgres()
             atexit.register(self.postgres.remove)
@@ -118,8 +123,12 @@ class Server:
         self.root_key = self.folder / "keys" / "root.key"
         self.ca = self.data / "tls" / "ca.pem"
         self.arguments = ["--data-dir", self.data, "--root-key", self.root_key, "--listen", f"127.0.0.1:{self.port}"]
+        self.bucket = None
         if STORES.postgres and "[database]" not in config:
             config += STORES.postgres.database(self.folder)[2]
+        if STORES.weed and "[objects]" not in config:
+            self.bucket, more = STORES.weed.bucket(self.folder)
+            config += more
         if config:
             file = self.folder / "strongroom.toml"
             file.write_text(config)
@@ -167,6 +176,12 @@ class Server:
 
     def tls(self):
         return ssl.create_default_context(cafile=str(self.ca))
+
+    def objects(self):
+        """How many payloads are stored."""
+        if self.bucket:
+            return STORES.weed.shell(f"fs.du /buckets/strongroom-rooms/{self.bucket}\n")
+        return sum(1 for path in (self.data / "objects").rglob("*") if path.is_file())
 
     def log(self):
         return (self.folder / "server.log").read_text()

@@ -46,7 +46,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         ObjectRef { compartment: Some(compartment), commit: Some(commit.id), path, envelope, size: file.size };
     let (identity, header) = gate.keeper.recover(&grant, reference).await?;
     let length = ciphertext_len(file.size).ok_or(ObjectError::Missing)?;
-    let reader = gate.objects.open(object, length).await?;
+    let reader = gate.objects.open(object, length, 0..length).await?;
     let total = header.len() as u64 + length;
     let mut response =
         Response::new(Body::from_stream(futures_util::stream::unfold((Some(header), reader, 0, length), step)));
@@ -70,5 +70,6 @@ async fn step((header, reader, at, end): State) -> Option<(Result<Bytes, ObjectE
     }
     let mut buffer = vec![0; RUN.min(end - at) as usize];
     let next = at + buffer.len() as u64;
-    Some((reader.read(at, &mut buffer).map(|()| Bytes::from(buffer)), (None, reader, next, end)))
+    let read = reader.read(at, &mut buffer).await;
+    Some((read.map(|()| Bytes::from(buffer)), (None, reader, next, end)))
 }

@@ -85,7 +85,7 @@ impl Xorbs<'_> {
             let object = ObjectRef { compartment: None, commit: None, path, envelope: xorb.header, size: xorb.size };
             let key = self.gate.keeper.open(self.grant, object, 0..xorb.size).await?;
             let key = FileKey::from_bytes(*key.expose());
-            let object = OpenObject::new(self.gate, xorb.object, xorb.size, &key).await?;
+            let object = OpenObject::new(self.gate, xorb.object, xorb.size, &key, 0..xorb.size).await?;
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();
             }
@@ -106,7 +106,7 @@ async fn assemble(xorbs: &mut Xorbs<'_>, file: &File, intake: &mut Intake) -> Re
         check(term, run)?;
         for (at, (offset, bytes, hash)) in run.iter().enumerate() {
             let next = xorb.chunks.get(term.start as usize + at + 1).map_or(xorb.size, |chunk| chunk.0.into());
-            let framed = xorb.object.read(&buffers, u64::from(*offset)..next)?;
+            let framed = xorb.object.read(&buffers, u64::from(*offset)..next).await?;
             let (plain, _) = decode_chunk(&framed).map_err(Refused::bad)?;
             hasher.push(Hash(*hash), *bytes);
             intake.push(&plain).await?;

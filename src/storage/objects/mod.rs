@@ -1,16 +1,22 @@
-//! Payloads: immutable objects under random names.
+//! Payloads: immutable objects under random names, in a directory or an S3 bucket.
+
+mod reader;
+mod s3;
+mod writer;
 
 use std::fmt;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
+
+pub use reader::ObjectReader;
+pub use s3::{S3, S3Error};
+pub use writer::ObjectWriter;
 
 /// Why an object can't be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +91,8 @@ impl fmt::Debug for ObjectId {
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
-    folder: PathBuf,
+    /// Of a directory: where it is.
+    folder: Option<PathBuf>,
 }
 
 impl Objects {
@@ -95,7 +102,15 @@ impl Objects {
     /// [`ObjectError::Store`] where it is none.
     pub fn local(folder: &FsPath) -> Result<Self, ObjectError> {
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), folder: folder.to_owned() })
+        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()) })
+    }
+
+    /// A bucket. Opens no connection.
+    ///
+    /// # Errors
+    /// [`ObjectError::Store`] for an endpoint or certificates that can't be used.
+    pub fn s3(bucket: &S3) -> Result<Self, ObjectError> {
+        Ok(Self { store: bucket.connect(true)?, folder: None })
     }
 
     /// Writes a whole object.
@@ -108,25 +123,24 @@ impl Objects {
     }
 
     /// Begins an object that comes in pieces.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
-    pub async fn begin(&self, id: ObjectId) -> Result<ObjectWriter, ObjectError> {
-        let upload = self.store.put_multipart(&id.path()).await?;
-        Ok(ObjectWriter { upload, pending: Vec::with_capacity(PART_BYTES), length: 0 })
+    pub fn begin(&self, id: ObjectId) -> ObjectWriter {
+        ObjectWriter::new(self.store.clone(), id.path())
     }
 
-    /// Opens an object to read.
+    /// Opens an object of this length to read, most of all `wanted` of it: from there on a bucket sends it in one piece.
     ///
     /// # Errors
-    /// [`ObjectError::Missing`] where it is not there, or has another length than `length`.
-    pub async fn open(&self, id: ObjectId, length: u64) -> Result<ObjectReader, ObjectError> {
+    /// [`ObjectError::Missing`] where it is not there, or has another length. Of a bucket, the first read says so.
+    pub async fn open(&self, id: ObjectId, length: u64, wanted: Range<u64>) -> Result<ObjectReader, ObjectError> {
+        if self.folder.is_none() {
+            return Ok(ObjectReader::remote(self.store.clone(), id.path(), length, wanted));
+        }
         let found = self.store.get(&id.path()).await?;
         if found.meta.size != length {
             return Err(ObjectError::Missing);
         }
         match found.payload {
-            GetResultPayload::File(file, _) => Ok(ObjectReader { file }),
+            GetResultPayload::File(file, _) => Ok(ObjectReader::file(file)),
             GetResultPayload::Stream(_) => Err(ObjectError::Store("a store of another kind".to_owned())),
         }
     }
@@ -149,14 +163,15 @@ impl Objects {
     }
 
     /// Removes what a process that died had staged and never published (`NAME#N`, hidden from lists). Only before this
-    /// process stages anything itself.
+    /// process stages anything itself. Of a bucket, its life-cycle rule does that.
     ///
     /// # Errors
     /// [`ObjectError`].
     pub fn remove_staged(&self) -> Result<u64, ObjectError> {
         let failed = |error: std::io::Error| ObjectError::Store(error.to_string());
         let mut removed = 0;
-        for folder in std::fs::read_dir(&self.folder).map_err(failed)? {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        for folder in std::fs::read_dir(folder).map_err(failed)? {
             let folder = folder.map_err(failed)?.path();
             for file in
                 folder.is_dir().then(|| std::fs::read_dir(&folder)).transpose().map_err(failed)?.into_iter().flatten()
@@ -180,72 +195,5 @@ impl Objects {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Bytes that are handed to the store at once.
-const PART_BYTES: usize = 4 * 1024 * 1024;
-
-/// An object that is being written. Visible only after [`ObjectWriter::finish`].
-pub struct ObjectWriter {
-    upload: Box<dyn MultipartUpload>,
-    pending: Vec<u8>,
-    length: u64,
-}
-
-impl ObjectWriter {
-    /// Where the next bytes go; hand them over with [`ObjectWriter::flush`].
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.pending
-    }
-
-    /// Hands what is pending to the store, where it is enough to be worth it.
-    ///
-    /// # Errors
-    /// [`ObjectError`].
-    pub async fn flush(&mut self) -> Result<(), ObjectError> {
-        if self.pending.len() >= PART_BYTES { self.write().await } else { Ok(()) }
-    }
-
-    async fn write(&mut self) -> Result<(), ObjectError> {
-        let part = std::mem::replace(&mut self.pending, Vec::with_capacity(PART_BYTES));
-        self.length += part.len() as u64;
-        Ok(self.upload.put_part(PutPayload::from(Bytes::from(part))).await?)
-    }
-
-    /// Publishes the object, durably. Gives its length.
-    ///
-    /// # Errors
-    /// [`ObjectError`]; then nothing is visible.
-    pub async fn finish(mut self) -> Result<u64, ObjectError> {
-        if !self.pending.is_empty() {
-            self.write().await?;
-        }
-        self.upload.complete().await?;
-        Ok(self.length)
-    }
-
-    /// Gives up; what was written is removed.
-    pub async fn abort(mut self) {
-        // What can't be removed now is found by the sweep.
-        let _ = self.upload.abort().await;
-    }
-}
-
-/// An open object.
-pub struct ObjectReader {
-    file: File,
-}
-
-impl ObjectReader {
-    /// Fills `buffer` from `offset` on. A local read of some 100 KiB is shorter than the way to another thread.
-    ///
-    /// # Errors
-    /// [`ObjectError::Missing`] where the object ends before.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ObjectError> {
-        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => ObjectError::Missing,
-            _ => ObjectError::Store(error.to_string()),
-        })
     }
 }
