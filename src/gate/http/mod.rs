@@ -3,7 +3,7 @@
 mod hygiene;
 
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -122,19 +123,33 @@ pub async fn accept(
             let service = tower_service(service, peer);
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(deadlines.headers).max_buf_size(BUFFER).half_close(false);
-            tokio::select! {
-                // A connection that breaks is its client's affair.
-                _ = http.serve_connection(TokioIo::new(stream), service) => {}
-                () = cut.told.notified() => {}
-            }
+            let refused = tokio::select! {
+                served = http.serve_connection(TokioIo::new(stream), service) => served.is_err(),
+                () = cut.told.notified() => false,
+            };
             // Also where the stream itself noticed first: the kernel still holds megabytes that it would send on.
             if cut.is.load(Ordering::Relaxed) {
                 let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
+            } else if refused {
+                // A connection that breaks is its client's affair.
+                let _ = tokio::time::timeout(LINGER, let_go(handle)).await;
             }
-            drop(handle);
             drop(slot);
         });
     }
+}
+
+/// How long a client that was refused in the middle of its request may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Ends our side, and reads on until the client has ended its own: a socket that is closed with unread bytes is reset, and
+/// the reset takes the answer, which says what was wrong, out of the client's hands.
+async fn let_go(handle: OwnedFd) -> std::io::Result<()> {
+    let mut socket = TcpStream::from_std(handle.into())?;
+    socket.shutdown().await?;
+    let mut sink = [0; 4096];
+    while socket.read(&mut sink).await? > 0 {}
+    Ok(())
 }
 
 fn tower_service(
