@@ -3,6 +3,8 @@
 CREATE TABLE instance (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE policy_generation (one BIGINT PRIMARY KEY CHECK (one = 1), generation BIGINT NOT NULL);
 INSERT INTO policy_generation VALUES (1, 1);
+-- The newest changes, sealed, each under the generation that it made: by these other keepers on this database follow.
+CREATE TABLE change (generation BIGINT PRIMARY KEY, body_sealed BLOB NOT NULL);
 CREATE TABLE namespace (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL);
 CREATE TABLE principal (
   id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL,
@@ -30,14 +32,17 @@ CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB
 -- What a principal used in a day (days since 1970, UTC).
 CREATE TABLE usage (principal BIGINT NOT NULL, day BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (principal, day));
 CREATE TABLE usage_repo (principal BIGINT NOT NULL, day BIGINT NOT NULL, repo BIGINT NOT NULL, PRIMARY KEY (principal, day, repo));
+-- Each keeper that runs writes a log of its own. `heads` names in the clear how far the others were.
 CREATE TABLE audit_leaf (
-  seq BIGINT PRIMARY KEY, time_ms BIGINT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL, generation BIGINT NOT NULL,
+  log BIGINT NOT NULL, seq BIGINT NOT NULL, time_ms BIGINT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL, generation BIGINT NOT NULL,
   principal_index BLOB NOT NULL, repo_index BLOB NOT NULL, token_index BLOB NOT NULL, address_index BLOB NOT NULL,
-  body_sealed BLOB NOT NULL);
-CREATE INDEX audit_by_principal ON audit_leaf (principal_index, seq);
-CREATE INDEX audit_by_repo ON audit_leaf (repo_index, seq);
-CREATE INDEX audit_by_token ON audit_leaf (token_index, seq);
-CREATE INDEX audit_by_time ON audit_leaf (time_ms);
+  body_sealed BLOB NOT NULL, heads TEXT NOT NULL, PRIMARY KEY (log, seq));
+CREATE INDEX audit_by_principal ON audit_leaf (principal_index, time_ms, log, seq);
+CREATE INDEX audit_by_repo ON audit_leaf (repo_index, time_ms, log, seq);
+CREATE INDEX audit_by_token ON audit_leaf (token_index, time_ms, log, seq);
+CREATE INDEX audit_by_time ON audit_leaf (time_ms, log, seq);
 -- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each.
-CREATE TABLE audit_tile (level BIGINT NOT NULL, position BIGINT NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, position));
-CREATE TABLE audit_head (one BIGINT PRIMARY KEY CHECK (one = 1), size BIGINT NOT NULL, checkpoint TEXT NOT NULL);
+CREATE TABLE audit_tile (
+  log BIGINT NOT NULL, level BIGINT NOT NULL, position BIGINT NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (log, level, position));
+-- `epoch` counts who continued the log: whoever writes under an older one is fenced off.
+CREATE TABLE audit_head (log BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL, checkpoint TEXT NOT NULL);

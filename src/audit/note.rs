@@ -77,6 +77,15 @@ impl VerifierKey {
         &self.name
     }
 
+    /// The same public key under another name: of another log of the same keepers.
+    ///
+    /// # Errors
+    /// [`NoteError::Name`].
+    pub fn named(&self, name: &str) -> Result<Self, NoteError> {
+        check_name(name)?;
+        Ok(Self { name: name.to_owned(), public: self.public })
+    }
+
     /// The text of a note that bears this key's valid signature. Signatures of other keys are passed over.
     ///
     /// # Errors

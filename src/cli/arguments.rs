@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
+use strongroom_protocol::admin::Cursor;
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -414,7 +415,7 @@ pub enum Audit {
         limit: u32,
         /// The next page: the `next` of the one before
         #[arg(long)]
-        before: Option<u64>,
+        before: Option<Cursor>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -453,6 +454,9 @@ pub enum Audit {
     Prove {
         /// The record's number
         record: u64,
+        /// The log it is in: each replica of a server writes one
+        #[arg(long, default_value_t = 1)]
+        log: u64,
         #[command(flatten)]
         remote: Remote,
     },

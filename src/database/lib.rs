@@ -3,11 +3,13 @@
 mod remote;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Transaction};
+use zeroize::Zeroizing;
 
 pub use remote::{Remote, RemoteError};
 
@@ -20,6 +22,24 @@ pub enum Source {
     Remote(Remote),
 }
 
+/// How a transaction stands beside others of the same kind, in all processes on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Beside other shared ones.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// The number of the lock of [`Database::lock`], and of the first of [`Database::hold`] (PostgreSQL's advisory locks).
+const LOCK: i64 = 0x5374_726f_6e67_0000;
+
+/// Something that one process has to itself until it drops this.
+pub struct Hold {
+    /// The server lets go when it ends. Nobody uses it: the lock is there for `Sync`.
+    _connection: Option<Mutex<AnyConnection>>,
+}
+
 /// The database as it is used.
 #[derive(Clone)]
 pub struct Database {
@@ -29,6 +49,8 @@ pub struct Database {
     /// For reading; never waits for the writer.
     pub reader: AnyPool,
     begin: &'static str,
+    /// Of a server: how one more connection is made.
+    url: Option<Arc<Zeroizing<String>>>,
 }
 
 /// Connections for reading.
@@ -77,8 +99,12 @@ impl Database {
             let text = AssertSqlSafe(text).into_sql_str();
             Migration::new(number, format!("{number:04}").into(), MigrationType::Simple, text, false)
         });
-        Migrator::with_migrations(migrations.collect()).run(&writer).await?;
-        Ok(Self { writer, reader: pool(READERS).connect(&url).await?, begin })
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        // An older server beside a newer one, while they are replaced one by one: a migration only adds.
+        migrator.set_ignore_missing(true);
+        migrator.run(&writer).await?;
+        let reader = pool(READERS).connect(&url).await?;
+        Ok(Self { writer, reader, begin, url: remote.then(|| Arc::new(url)) })
     }
 
     /// A transaction that writes.
@@ -87,5 +113,40 @@ impl Database {
     /// Whatever the database says.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.writer.begin_with(self.begin).await
+    }
+
+    /// Whether other processes may use it too.
+    pub fn is_shared(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// Makes a transaction wait for others, in the order in which they ask, until it ends. SQLite's transactions are alone
+    /// anyway.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn lock(&self, tx: &mut AnyConnection, lock: Lock) -> Result<(), sqlx::Error> {
+        let statement = match (self.is_shared(), lock) {
+            (false, _) => return Ok(()),
+            (true, Lock::Shared) => "SELECT pg_advisory_xact_lock_shared($1)",
+            (true, Lock::Exclusive) => "SELECT pg_advisory_xact_lock($1)",
+        };
+        sqlx::query(statement).bind(LOCK).execute(tx).await?;
+        Ok(())
+    }
+
+    /// Takes something by its number, from 1 on, for this process alone; `None` where another has it. Who has it can lose
+    /// it with its connection: what is done under it must be fenced too.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn hold(&self, number: i64) -> Result<Option<Hold>, sqlx::Error> {
+        let Some(url) = &self.url else { return Ok(Some(Hold { _connection: None })) };
+        let mut connection = AnyConnection::connect(url).await?;
+        let row = sqlx::query("SELECT CASE WHEN pg_try_advisory_lock($1) THEN CAST(1 AS BIGINT) ELSE 0 END AS held")
+            .bind(LOCK + number)
+            .fetch_one(&mut connection)
+            .await?;
+        Ok((row.try_get::<i64, _>("held")? == 1).then(|| Hold { _connection: Some(Mutex::new(connection)) }))
     }
 }

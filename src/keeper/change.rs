@@ -1,15 +1,18 @@
 //! Changes of what the keeper knows: each is written in the same transaction as its record, and only then applied in
-//! memory. If we die between the two, the next start loads what was written.
+//! memory. If we die between the two, the next start loads what was written. Other keepers on the same database follow by
+//! the sealed copy of each change.
 
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use strongroom_domain::{RepoKind, RepoName};
 use strongroom_envelope::seal_meta;
 
 use crate::keys::OwnKeys;
-use crate::policy::{Assignment, Line, PolicyError};
+use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns};
 
 /// One change.
+#[derive(Serialize, Deserialize)]
 pub enum Change {
     /// A namespace.
     Namespace(u64, String),
@@ -53,11 +56,6 @@ pub enum ChangeError {
 }
 
 impl Change {
-    /// Whether decisions made before it are thrown away: it takes or gives a right, or ends what one was about.
-    pub fn is_of_policy(&self) -> bool {
-        !matches!(self, Self::Namespace(..) | Self::Principal(..) | Self::Token(..) | Self::Repo(..))
-    }
-
     /// Writes it.
     ///
     /// # Errors
@@ -198,7 +196,7 @@ impl Change {
     }
 
     /// Applies it in memory, after it is durable.
-    pub fn apply(self, state: &mut State) {
+    fn apply(self, state: &mut State) -> Result<(), PolicyError> {
         match self {
             Self::Namespace(id, name) => {
                 state.namespace_names.insert(name.to_ascii_lowercase(), id);
@@ -209,8 +207,16 @@ impl Change {
                 state.principals.insert(id, principal);
             }
             Self::RemovePrincipal(id, at) => {
-                state.assignments.retain(|held| held.principal.0 != id);
-                state.lines.retain(|line| line.principal.0 != id);
+                let held: Vec<Assignment> = state.roles_of(PrincipalId(id)).copied().collect();
+                for assignment in held {
+                    state.assignments.remove(&assignment);
+                    state.policy.unassign(assignment);
+                }
+                let lines: Vec<Line> = state.lines_of(PrincipalId(id)).copied().collect();
+                for line in lines {
+                    state.lines.remove(&line);
+                    state.policy.remove(line);
+                }
                 let ended = state.tokens.values_mut().filter(|token| token.principal.0 == id);
                 ended.for_each(|token| token.revoked_ms = token.revoked_ms.or(Some(at)));
                 if let Some(principal) = state.principals.get_mut(&id) {
@@ -228,19 +234,32 @@ impl Change {
             }
             Self::Assign(assignment) => {
                 state.assignments.insert(assignment);
+                state.policy.assign(assignment);
             }
             Self::Unassign(assignment) => {
                 state.assignments.remove(&assignment);
+                state.policy.unassign(assignment);
             }
-            Self::Line(line) => state.lines.push(line),
-            Self::Unline(line) => state.lines.retain(|held| Line { allow: line.allow, ..*held } != line),
+            Self::Line(line) => {
+                state.lines.insert(line);
+                state.policy.add(line)?;
+            }
+            Self::Unline(line) => {
+                for line in [line, Line { allow: !line.allow, ..line }] {
+                    state.lines.remove(&line);
+                    state.policy.remove(line);
+                }
+            }
             Self::Repo(id, repo) => {
+                state.repos_of.entry(repo.namespace).or_default().insert(id);
                 state.repo_names.insert((repo.kind, repo.name.folded()), id);
                 state.repos.insert(id, repo);
             }
             Self::Rename(id, name, namespace) => {
                 if let Some(repo) = state.repos.get_mut(&id) {
                     state.repo_names.insert((repo.kind, name.folded()), id);
+                    state.repos_of.entry(repo.namespace).or_default().remove(&id);
+                    state.repos_of.entry(namespace).or_default().insert(id);
                     (repo.name, repo.namespace) = (name, namespace);
                 }
             }
@@ -256,18 +275,48 @@ impl Change {
                 state.stops.remove(&stop);
             }
         }
+        Ok(())
     }
 }
 
-/// Applies changes, and counts and rebuilds the policy where they are of it.
+/// Applies the changes of one generation.
 ///
 /// # Errors
 /// [`PolicyError`]: the keeper then must stop, for its memory is not what is durable.
 pub fn apply_all(changes: Vec<Change>, generation: u64, state: &mut State) -> Result<(), PolicyError> {
-    let rebuild = changes.iter().any(Change::is_of_policy);
-    changes.into_iter().for_each(|change| change.apply(state));
+    changes.into_iter().try_for_each(|change| change.apply(state))?;
     state.generation = generation;
-    if rebuild { state.rebuild() } else { Ok(()) }
+    Ok(())
+}
+
+/// Generations whose changes are kept for other keepers; one that is further behind loads everything.
+const KEPT: u64 = 10_000;
+
+/// Writes the sealed copy of the changes that make a generation.
+///
+/// # Errors
+/// [`ChangeError`].
+pub async fn publish(
+    tx: &mut AnyConnection,
+    keys: &OwnKeys,
+    generation: u64,
+    changes: &[Change],
+) -> Result<(), ChangeError> {
+    // Postcard into a growing vector fails for no value of these types.
+    let body = zeroize::Zeroizing::new(postcard::to_stdvec(changes).expect("plain values"));
+    let sealed =
+        seal_meta(&keys.seal, &[b"change", &generation.to_be_bytes()], &body).map_err(|_| ChangeError::Seal)?;
+    sqlx::query("INSERT INTO change (generation, body_sealed) VALUES ($1, $2)")
+        .bind(generation as i64)
+        .bind(sealed)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM change WHERE generation <= $1")
+        .bind(generation.saturating_sub(KEPT) as i64)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE policy_generation SET generation = $1").bind(generation as i64).execute(tx).await?;
+    Ok(())
 }
 
 /// A name that is taken already fails: by a living repository, a former name or a deleted one. A repository gets back a

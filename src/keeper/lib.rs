@@ -6,6 +6,7 @@
 mod answer;
 mod change;
 mod credential;
+mod follow;
 mod grants;
 mod keys;
 pub mod log;

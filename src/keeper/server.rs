@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use strongroom_audit::note::VerifierKey;
 use strongroom_database::Database;
 use strongroom_domain::Action;
 use strongroom_envelope::{Identity, Recipient};
@@ -11,9 +10,10 @@ use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretT
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::keys::OwnKeys;
-use crate::log::{Log, LogError, Record};
+use crate::log::{Entry, Log, LogError, Record};
 use crate::root::Root;
 use crate::setup::{Settings, SetupError};
 use crate::state::State;
@@ -37,6 +37,8 @@ pub enum ServeError {
 pub struct Core {
     /// What is known.
     pub state: Arc<RwLock<State>>,
+    /// Keeps it as other keepers on the same database make it.
+    pub(crate) follow: Arc<Follow>,
     /// What is recorded.
     pub log: Log,
     pub(crate) keys: Arc<OwnKeys>,
@@ -45,15 +47,13 @@ pub struct Core {
     pub(crate) wrap_for: Vec<Recipient>,
     pub(crate) database: Database,
     pub(crate) settings: Settings,
-    pub(crate) verifier: VerifierKey,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,
-    pub(crate) usage: Mutex<crate::answer::Usage>,
 }
 
 /// Times a decision is made again because the policy changed under it.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 64;
 
 impl Core {
     /// Judges under the state's lock, records the outcome durably, and only then gives it. The judge fills in the record;
@@ -64,11 +64,12 @@ impl Core {
     ) -> Result<T, Refusal> {
         for _ in 0..ATTEMPTS {
             let (outcome, record) = self.judge(&judge);
-            let charge = if outcome.is_ok() { self.usage.lock().take_charge(&record) } else { None };
-            let decided = record.generation;
-            match self.log.append(record, Vec::new(), Some(decided), charge).await {
+            let charge = if outcome.is_ok() { self.charge(&record) } else { None };
+            let decided = Some(record.generation);
+            match self.log.append(Entry { record, decided, charge, ..Entry::default() }).await {
                 Ok(_) => return outcome,
                 Err(LogError::Stale) => continue,
+                Err(LogError::OverBudget) => return Err(self.over_budget(&judge).await),
                 Err(error) => return Err(Refusal::Unavailable(error.to_string())),
             }
         }
@@ -88,7 +89,7 @@ impl Core {
                 Ok((value, changes)) => (Ok(value), changes),
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
-            match self.log.append(record, changes, Some(decided), None).await {
+            match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
                 Ok(_) => return outcome,
                 Err(LogError::Stale) => continue,
                 Err(LogError::Taken) => return Err(Refusal::Conflict("that name is taken".to_owned())),
@@ -98,7 +99,10 @@ impl Core {
         Err(Refusal::Unavailable("the policy changes too fast to decide".to_owned()))
     }
 
-    fn judge<T>(&self, judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>) -> (Result<T, Refusal>, Record) {
+    pub(crate) fn judge<T>(
+        &self,
+        judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>,
+    ) -> (Result<T, Refusal>, Record) {
         let state = self.state.read();
         let mut record = Record { time_ms: now_ms(), generation: state.generation, ..Record::default() };
         let outcome = judge(&state, &mut record);

@@ -1,24 +1,26 @@
 //! First run and every run after it: the keeper's secret, its database, its first principal.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
-use strongroom_audit::note::{NoteError, Signer};
 use strongroom_database::{Database, Remote, Source};
-use strongroom_domain::{Action, Role, check_namespace};
+use strongroom_domain::{Role, check_namespace};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
 use crate::change::Change;
+use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
-use crate::log::{Log, LogError, Record};
-use crate::policy::{Assignment, Line, Place, PrincipalId, RoleFileError, Roles};
+use crate::log::{Entry, Heads, Log, LogError, Record};
+use crate::policy::{Assignment, Place, PrincipalId, RoleFileError, Roles};
 use crate::root::RootError;
 use crate::server::{Core, now_ms};
-use crate::state::{LoadError, Principal, Rules, Token, TokenBody, load};
+use crate::state::{LoadError, Principal, Rules, State, Token, TokenBody};
 use crate::token;
 
 /// What the keeper is told.
@@ -68,9 +70,6 @@ pub enum SetupError {
     /// The policy files.
     #[error(transparent)]
     Roles(#[from] RoleFileError),
-    /// The log's name.
-    #[error("the log's name: {0}")]
-    Origin(#[from] NoteError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -124,32 +123,25 @@ async fn start(
 ) -> Result<Arc<Core>, SetupError> {
     let wrap_for = wrap_for(&settings, &root)?;
     let keys = Arc::new(OwnKeys::new(secret));
-    let signer = Signer::from_seed(&settings.origin, &keys.log_seed)?;
-    let verifier = signer.verifier_key();
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
-    let state = Arc::new(RwLock::new(load(&database.writer, &keys, rules).await?));
-    let usage = crate::answer::Usage::load(&database.writer, now_ms()).await?;
-    let log = Log::start(database.clone(), keys.clone(), signer, state.clone()).await?;
-    let started = Record {
-        time_ms: now_ms(),
-        action: "keeper.start".to_owned(),
-        outcome: "done".to_owned(),
-        generation: state.read().generation,
-        ..Record::default()
-    };
-    log.append(started, Vec::new(), None, None).await?;
+    let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
+    let state = follow.state().clone();
+    let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone()).await?;
+    let noted = note(&log, &state, "keeper.start", log.others().await?).await?;
+    if database.is_shared() {
+        tokio::spawn(watch_others(log.clone(), state.clone(), noted));
+    }
     Ok(Arc::new(Core {
         state,
+        follow,
         log,
         keys,
         root,
         wrap_for,
         database,
         settings,
-        verifier,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
-        usage: Mutex::new(usage),
     }))
 }
 
@@ -188,7 +180,6 @@ pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(
         assign(Role::Admin, Place::System),
         assign(Role::Auditor, Place::System),
         assign(Role::Owner, Place::Namespace(1)),
-        Change::Line(whoami(id)),
         Change::Token(1, token),
     ];
     let record = Record {
@@ -198,11 +189,40 @@ pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(
         subject: Some(first.to_owned()),
         ..Record::default()
     };
-    core.log.append(record, changes, None, None).await.map_err(|error| SetupError::First(error.to_string()))?;
+    let entry = Entry { record, changes, ..Entry::default() };
+    core.log.append(entry).await.map_err(|error| SetupError::First(error.to_string()))?;
     Ok((core, text))
 }
 
-/// The line by which every principal may ask who it is.
-pub fn whoami(principal: PrincipalId) -> Line {
-    Line { principal, action: Action::Whoami, compartment: None, place: Place::System, allow: true }
+/// How often other logs are looked at.
+const OTHERS_EVERY: Duration = Duration::from_secs(10);
+
+/// A record of the keeper's own, which names the other logs.
+async fn note(log: &Log, state: &RwLock<State>, action: &str, heads: Heads) -> Result<Heads, LogError> {
+    let (time_ms, generation) = (now_ms(), state.read().generation);
+    let (action, outcome) = (action.to_owned(), "done".to_owned());
+    let record = Record { time_ms, action, outcome, generation, ..Record::default() };
+    log.append(Entry { record, heads: heads.clone(), ..Entry::default() }).await?;
+    Ok(heads)
+}
+
+/// Names the other logs as they grow, so that none of them can vanish unmissed. Records that only name logs are named too,
+/// but make no new ones: two idle keepers fall silent.
+async fn watch_others(log: Log, state: Arc<RwLock<State>>, mut noted: Heads) {
+    let known = |heads: &Heads| -> BTreeMap<String, u64> {
+        heads.0.iter().map(|head| (head.origin.clone(), head.size)).collect()
+    };
+    loop {
+        tokio::time::sleep(OTHERS_EVERY).await;
+        let Ok(heads) = log.others().await else { continue };
+        let before = known(&noted);
+        // One record of every other keeper is its own note of us.
+        let grown = |(origin, size): (&String, &u64)| before.get(origin).is_none_or(|old| *size > old + 1);
+        if known(&heads).iter().any(grown) {
+            match note(&log, &state, "log.heads", heads).await {
+                Ok(heads) => noted = heads,
+                Err(error) => tracing::warn!(%error, "other logs are not named"),
+            }
+        }
+    }
 }

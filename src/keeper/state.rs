@@ -1,11 +1,11 @@
 //! What the keeper knows, in memory: loaded at the start, changed only after the change is durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyPool, Row};
-use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
+use sqlx::{AnyConnection, Row};
+use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, SealedError, keyed_hash, open_meta};
 
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
@@ -29,7 +29,7 @@ pub enum LoadError {
 }
 
 /// A person or a service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Principal {
     /// As it was given.
     pub name: String,
@@ -55,7 +55,7 @@ pub struct TokenBody {
 }
 
 /// An access token, without its secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Token {
     /// Whose.
     pub principal: PrincipalId,
@@ -74,6 +74,7 @@ pub struct Token {
 }
 
 /// A repository.
+#[derive(Serialize, Deserialize)]
 pub struct Repo {
     /// What the catalogue knows it by.
     pub catalog_id: [u8; 16],
@@ -89,6 +90,7 @@ pub struct Repo {
     pub created_ms: i64,
     /// Unix milliseconds.
     pub deleted_ms: Option<i64>,
+    #[serde(skip)]
     keys: OnceLock<RepoKeys>,
 }
 
@@ -124,7 +126,7 @@ impl Repo {
 }
 
 /// What a lock stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stop {
     /// A principal.
     Principal(u64),
@@ -155,6 +157,7 @@ impl Stop {
 }
 
 /// The policy files' text.
+#[derive(Clone)]
 pub struct Rules {
     /// `policies/model.conf`.
     pub model: String,
@@ -164,7 +167,7 @@ pub struct Rules {
 
 /// All of it.
 pub struct State {
-    /// Counts changes of policy.
+    /// Counts changes, of all keepers on one database together.
     pub generation: u64,
     /// By number.
     pub principals: BTreeMap<u64, Principal>,
@@ -185,23 +188,27 @@ pub struct State {
     /// Who holds which role.
     pub assignments: BTreeSet<Assignment>,
     /// Allowances and denials beside roles.
-    pub lines: Vec<Line>,
+    pub lines: BTreeSet<Line>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
+    /// Of each namespace, its repositories.
+    pub repos_of: BTreeMap<u64, BTreeSet<u64>>,
     /// The judge.
-    pub policy: Arc<Policy>,
-    rules: Rules,
+    pub policy: Policy,
 }
 
 impl State {
-    /// Builds the judge anew from what is assigned.
-    ///
-    /// # Errors
-    /// [`PolicyError`]; the old judge stays.
-    pub fn rebuild(&mut self) -> Result<(), PolicyError> {
-        let assignments = self.assignments.iter().copied();
-        self.policy = Arc::new(Policy::new(&self.rules.model, &self.rules.roles, assignments, &self.lines)?);
-        Ok(())
+    /// The roles that a principal holds.
+    pub fn roles_of(&self, principal: PrincipalId) -> impl Iterator<Item = &Assignment> {
+        let first = Assignment { principal, role: Role::ALL[0], place: Place::System };
+        self.assignments.range(first..).take_while(move |held| held.principal == principal)
+    }
+
+    /// A principal's own allowances and denials.
+    pub fn lines_of(&self, principal: PrincipalId) -> impl Iterator<Item = &Line> {
+        let (action, compartment) = (Action::ALL[0], None);
+        let first = Line { principal, action, compartment, place: Place::System, allow: false };
+        self.lines.range(first..).take_while(move |held| held.principal == principal)
     }
 
     /// The repository of a name, current or former; not a deleted one.
@@ -250,13 +257,12 @@ fn number(row: &sqlx::any::AnyRow, column: &str) -> Result<u64, LoadError> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
 }
 
-/// Reads all of it.
+/// Reads all of it, in a transaction beside which nothing changes.
 ///
 /// # Errors
 /// [`LoadError`]: one value that can't be trusted, and the keeper does not start.
-pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State, LoadError> {
-    let policy = Arc::new(Policy::new(&rules.model, &rules.roles, [], &[])?);
-    let generation = sqlx::query("SELECT generation FROM policy_generation").fetch_one(pool).await?;
+pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Result<State, LoadError> {
+    let generation = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&mut *tx).await?;
     let mut state = State {
         generation: number(&generation, "generation")?,
         principals: BTreeMap::new(),
@@ -268,28 +274,28 @@ pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State,
         repos: BTreeMap::new(),
         repo_names: HashMap::new(),
         assignments: BTreeSet::new(),
-        lines: Vec::new(),
+        lines: BTreeSet::new(),
         stops: BTreeMap::new(),
-        policy,
-        rules,
+        repos_of: BTreeMap::new(),
+        policy: Policy::new(&rules.model, &rules.roles, [], [])?,
     };
     let text = |place: &[&[u8]], sealed: Vec<u8>| -> Result<String, LoadError> {
         String::from_utf8(open_meta(&keys.seal, place, &sealed)?.to_vec()).map_err(|_| LoadError::Value("text"))
     };
-    for row in sqlx::query("SELECT id, name_sealed FROM namespace").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT id, name_sealed FROM namespace").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let name = text(&[b"namespace", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
         state.namespace_names.insert(name.to_ascii_lowercase(), id);
         state.namespaces.insert(id, name);
     }
-    for row in sqlx::query("SELECT id, name_sealed, created_ms, removed_ms FROM principal").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT id, name_sealed, created_ms, removed_ms FROM principal").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let name = text(&[b"principal", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
         let removed_ms = row.try_get("removed_ms")?;
         state.principal_names.insert(name.to_ascii_lowercase(), id);
         state.principals.insert(id, Principal { name, created_ms: row.try_get("created_ms")?, removed_ms });
     }
-    for row in sqlx::query("SELECT * FROM token").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT * FROM token").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let sealed: Vec<u8> = row.try_get("body_sealed")?;
         let body = open_meta(&keys.seal, &[b"token", &id.to_be_bytes()], &sealed)?;
@@ -306,7 +312,7 @@ pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State,
         state.token_hashes.insert(token.hash, id);
         state.tokens.insert(id, token);
     }
-    for row in sqlx::query("SELECT * FROM repo").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT * FROM repo").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let name = text(&[b"repo", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
         let catalog_id: Vec<u8> = row.try_get("catalog_id")?;
@@ -319,15 +325,16 @@ pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State,
             row.try_get("created_ms")?,
         );
         repo.deleted_ms = row.try_get("deleted_ms")?;
+        state.repos_of.entry(repo.namespace).or_default().insert(id);
         state.repos.insert(id, repo);
     }
-    for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(&mut *tx).await? {
         let kind: RepoKind = row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?;
         let index: Vec<u8> = row.try_get("name_index")?;
         let folded = text(&[b"repo_name", kind.word().as_bytes(), &index], row.try_get("name_sealed")?)?;
         state.repo_names.insert((kind, folded), number(&row, "repo")?);
     }
-    for row in sqlx::query("SELECT principal, role, place, place_id FROM assignment").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT principal, role, place, place_id FROM assignment").fetch_all(&mut *tx).await? {
         let place = place_from(&row.try_get::<String, _>("place")?, row.try_get("place_id")?);
         state.assignments.insert(Assignment {
             principal: PrincipalId(number(&row, "principal")?),
@@ -335,14 +342,14 @@ pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State,
             place: place.ok_or(LoadError::Value("place"))?,
         });
     }
-    for row in sqlx::query("SELECT * FROM line").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT * FROM line").fetch_all(&mut *tx).await? {
         let place = place_from(&row.try_get::<String, _>("place")?, row.try_get("place_id")?);
         let compartment: String = row.try_get("compartment")?;
         let compartment = match compartment.as_str() {
             "-" => None,
             word => Some(word.parse().map_err(|_| LoadError::Value("compartment"))?),
         };
-        state.lines.push(Line {
+        state.lines.insert(Line {
             principal: PrincipalId(number(&row, "principal")?),
             action: row.try_get::<String, _>("action")?.parse().map_err(|_| LoadError::Value("action"))?,
             compartment,
@@ -350,12 +357,13 @@ pub async fn load(pool: &AnyPool, keys: &OwnKeys, rules: Rules) -> Result<State,
             allow: row.try_get::<String, _>("effect")? == "allow",
         });
     }
-    for row in sqlx::query("SELECT subject, id, reason_sealed, since_ms FROM stop").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT subject, id, reason_sealed, since_ms FROM stop").fetch_all(&mut *tx).await? {
         let (subject, id): (String, _) = (row.try_get("subject")?, number(&row, "id")?);
         let reason = text(&[b"stop", subject.as_bytes(), &id.to_be_bytes()], row.try_get("reason_sealed")?)?;
         let stop = Stop::from_columns(&subject, id).ok_or(LoadError::Value("lock"))?;
         state.stops.insert(stop, (reason, row.try_get("since_ms")?));
     }
-    state.rebuild()?;
+    let (held, lines) = (state.assignments.iter().copied(), state.lines.iter().copied());
+    state.policy = Policy::new(&rules.model, &rules.roles, held, lines)?;
     Ok(state)
 }

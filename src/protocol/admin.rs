@@ -104,15 +104,19 @@ pub enum AdminCommand {
     AuditWhat(WhatQuery),
     /// Stored leaves with their proof material, for verification by the asker.
     AuditLeaves {
+        /// Of which log.
+        log: u64,
         /// First record.
         from: u64,
         /// At most so many.
         limit: u32,
     },
-    /// The signed checkpoint of the newest state, and the key to check it with.
+    /// The signed checkpoint of the newest state of each log, and the key to check them with.
     AuditCheckpoint,
     /// An inclusion proof of one record in the newest tree, or a consistency proof from an older size to it.
     AuditProve {
+        /// Of which log.
+        log: u64,
         /// The record; `None` for a consistency proof.
         record: Option<u64>,
         /// The older size.
@@ -224,9 +228,45 @@ pub struct AuditQuery {
     /// Before, Unix milliseconds.
     pub until_ms: Option<i64>,
     /// Before this record: the next page.
-    pub before: Option<u64>,
+    pub before: Option<Cursor>,
     /// At most so many, 1 to 500.
     pub limit: u32,
+}
+
+/// A record's place in the order of search: newest first, through all logs. As text: `TIME-LOG-RECORD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// The log.
+    pub log: u64,
+    /// The record in it.
+    pub seq: u64,
+}
+
+impl Cursor {
+    /// A place, where there can be one.
+    pub fn new(time_ms: i64, log: u64, seq: u64) -> Option<Self> {
+        let fits = time_ms >= 0 && i64::try_from(log).is_ok() && i64::try_from(seq).is_ok();
+        fits.then_some(Self { time_ms, log, seq })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.time_ms, self.log, self.seq)
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let wrong = "a place is TIME-LOG-RECORD: the `next` of the page before";
+        let numbers: Vec<u64> = text.split('-').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong)?;
+        let [time, log, seq] = numbers[..] else { return Err(wrong) };
+        i64::try_from(time).ok().and_then(|time| Self::new(time, log, seq)).ok_or(wrong)
+    }
 }
 
 /// Answers: JSON text that the keeper composed (it never parses any from clients), or bytes.

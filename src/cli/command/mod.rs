@@ -1,10 +1,11 @@
-//! What each command does. One noun a file.
+//! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod audit;
 mod key;
 mod people;
 mod repo;
 mod seal;
+mod verify;
 
 use clap::CommandFactory;
 

@@ -39,9 +39,9 @@ impl Core {
         let shown = match &command {
             AdminCommand::AuditSearch(query) => self.search(query).await?,
             AdminCommand::AuditWhat(query) => self.what(query).await?,
-            AdminCommand::AuditLeaves { from, limit } => self.leaves(*from, *limit).await?,
-            AdminCommand::AuditCheckpoint => self.checkpoint(),
-            AdminCommand::AuditProve { record, from_size } => self.prove(*record, *from_size).await?,
+            AdminCommand::AuditLeaves { log, from, limit } => self.leaves(*log, *from, *limit).await?,
+            AdminCommand::AuditCheckpoint => self.checkpoint().await?,
+            AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
             _ => shown,
         };
         Ok(Reply::Admin(Box::new(AdminReply { json: shown.to_string() })))
@@ -69,12 +69,12 @@ impl Core {
             AdminCommand::LockList => self.lock_list(state),
             AdminCommand::AuditSearch(query) => self.describe_search(state, query, record),
             AdminCommand::AuditWhat(query) => self.describe_what(state, query, record),
-            AdminCommand::AuditProve { record: Some(seq), .. } => {
-                record.subject = Some(seq.to_string());
+            AdminCommand::AuditProve { log, record: Some(seq), .. } => {
+                record.subject = Some(format!("{log}/{seq}"));
                 Ok((Value::Null, Vec::new()))
             }
-            AdminCommand::AuditLeaves { from, .. } => {
-                record.subject = Some(from.to_string());
+            AdminCommand::AuditLeaves { log, from, .. } => {
+                record.subject = Some(format!("{log}/{from}"));
                 Ok((Value::Null, Vec::new()))
             }
             AdminCommand::AuditCheckpoint | AdminCommand::AuditProve { .. } | AdminCommand::RepoList { .. } => {

@@ -12,7 +12,7 @@ use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
-use crate::log::{Filter, Record, leaves, read_hash, search};
+use crate::log::{Filter, Record, leaves, origin, read_hash, search};
 use crate::server::Core;
 use crate::state::State;
 
@@ -56,31 +56,44 @@ impl Core {
     pub(super) async fn search(&self, query: &AuditQuery) -> Result<Value, Refusal> {
         let filter = self.filter(&self.state.read(), query);
         let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-        let next = (found.len() == filter.limit as usize).then(|| found.last().map(|(seq, _)| *seq)).flatten();
-        let records = found.into_iter().map(|(seq, record)| {
+        let next =
+            (found.len() == filter.limit as usize).then(|| found.last().map(|(place, _)| place.to_string())).flatten();
+        let records = found.into_iter().map(|(place, record)| {
             let mut shown = serde_json::to_value(&record).unwrap_or_default();
-            shown["record"] = seq.into();
+            shown["log"] = place.log.into();
+            shown["record"] = place.seq.into();
             shown["time"] = time(record.time_ms).into();
             shown
         });
         Ok(json!({"records": records.collect::<Vec<_>>(), "next": next}))
     }
 
-    pub(super) async fn leaves(&self, from: u64, limit: u32) -> Result<Value, Refusal> {
-        let found = leaves(&self.database.reader, from, limit.clamp(1, LEAVES_MAX)).await.map_err(unavailable)?;
-        // Postcard into a growing vector fails for no value of these types.
-        let leaves = found.iter().map(|leaf| STANDARD.encode(postcard::to_stdvec(leaf).expect("plain values")));
-        Ok(json!({"from": from, "leaves": leaves.collect::<Vec<_>>(), "size": self.log.position().size}))
+    pub(super) async fn leaves(&self, log: u64, from: u64, limit: u32) -> Result<Value, Refusal> {
+        let found = leaves(&self.database.reader, log, from, limit.clamp(1, LEAVES_MAX)).await.map_err(unavailable)?;
+        let leaves = found.iter().map(|leaf| STANDARD.encode(leaf.to_bytes()));
+        Ok(json!({"log": log, "from": from, "leaves": leaves.collect::<Vec<_>>()}))
     }
 
-    pub(super) fn checkpoint(&self) -> Value {
-        let position = self.log.position();
-        json!({"checkpoint": position.checkpoint, "size": position.size, "key": self.verifier.to_string()})
+    /// Of all logs: the notes one below the other, and each by itself.
+    pub(super) async fn checkpoint(&self) -> Result<Value, Refusal> {
+        let key = self.log.key();
+        let logs = self.log.checkpoints().await.map_err(unavailable)?;
+        let notes: Vec<&str> = logs.iter().map(|(_, position)| position.checkpoint.as_str()).collect();
+        let size: u64 = logs.iter().map(|(_, position)| position.size).sum();
+        let each = logs.iter().map(|(log, position)| {
+            let origin = origin(key.name(), *log);
+            json!({"log": log, "origin": origin, "size": position.size, "checkpoint": position.checkpoint})
+        });
+        let each = each.collect::<Vec<_>>();
+        Ok(json!({"checkpoint": notes.join("\n"), "size": size, "key": key.to_string(), "logs": each}))
     }
 
-    pub(super) async fn prove(&self, record: Option<u64>, from_size: Option<u64>) -> Result<Value, Refusal> {
-        let position = self.log.position();
+    pub(super) async fn prove(&self, log: u64, record: Option<u64>, from_size: Option<u64>) -> Result<Value, Refusal> {
+        let logs = self.log.checkpoints().await.map_err(unavailable)?;
+        let position = logs.into_iter().find(|(number, _)| *number == log).map(|(_, position)| position);
+        let position = position.ok_or_else(|| Refusal::Invalid(format!("there is no log {log}")))?;
         let size = position.size;
+        let key = self.log.key().named(&origin(self.log.key().name(), log)).map_err(unavailable)?;
         let known = Known::default();
         let proof = loop {
             let asked = match (record, from_size) {
@@ -93,22 +106,23 @@ impl Core {
                 Ok(None) => return Err(Refusal::Invalid(format!("the log has {size} records"))),
                 // A hash that is still to be read: read it, and walk again.
                 Err(subtree) => {
-                    let hash = read_hash(&self.database.reader, subtree, size).await.map_err(unavailable)?;
+                    let hash = read_hash(&self.database.reader, log, subtree, size).await.map_err(unavailable)?;
                     known.0.lock().insert(subtree, hash);
                 }
             }
         };
         let leaf = match record {
-            Some(seq) => leaves(&self.database.reader, seq, 1).await.map_err(unavailable)?.pop(),
+            Some(seq) => leaves(&self.database.reader, log, seq, 1).await.map_err(unavailable)?.pop(),
             None => None,
         };
         Ok(json!({
             "checkpoint": position.checkpoint,
-            "key": self.verifier.to_string(),
+            "key": key.to_string(),
+            "log": log,
             "size": size,
             "record": record,
             "from_size": from_size,
-            "leaf": leaf.map(|leaf| STANDARD.encode(postcard::to_stdvec(&leaf).expect("plain values"))),
+            "leaf": leaf.map(|leaf| STANDARD.encode(leaf.to_bytes())),
             "proof": proof.iter().map(|hash| STANDARD.encode(hash.0)).collect::<Vec<_>>(),
         }))
     }

@@ -94,8 +94,8 @@ impl Core {
         action: Action,
         record: &mut Record,
     ) -> Result<Allowed, Refusal> {
-        // Listing asks again for each repository that it would show.
-        let anyone = action == Action::RepoList;
+        // Listing asks again for each repository that it would show; who asks who it is has shown that with its token.
+        let anyone = matches!(action, Action::RepoList | Action::Whoami);
         if !anyone && !may(state, &subject, action, None, None) {
             return Err(Refusal::Forbidden(format!("this needs the right to {action}")));
         }
@@ -134,8 +134,7 @@ impl Core {
         };
         let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
         let writes = token.body.actions.is_empty() || token.body.actions.contains(&Action::RepoWrite);
-        let held = state.assignments.iter().filter(|held| held.principal == subject.principal);
-        let namespaces = held.filter_map(|held| match held.place {
+        let namespaces = state.roles_of(subject.principal).filter_map(|held| match held.place {
             Place::Namespace(id) => Some((state.namespaces.get(&id)?.clone(), held.role.to_string())),
             _ => None,
         });

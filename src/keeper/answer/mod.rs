@@ -16,7 +16,6 @@ use strongroom_protocol::{Call, Refusal, Reply, Request};
 
 use crate::log::Record;
 use crate::server::Core;
-pub use usage::Usage;
 
 impl Core {
     /// The permit table: request → who answers it. A request that needs a grant names it, and its answer checks that the
@@ -53,7 +52,7 @@ impl Core {
                 self.answer_list_repos(call, credential, kind, author, after, limit).await
             }
             Request::Ticket { grant, purpose } => self.answer_ticket(grant, purpose),
-            Request::Renew { grants } => self.answer_renew(&grants),
+            Request::Renew { grants } => self.answer_renew(&grants).await,
             Request::Release { grants } => {
                 let mut live = self.grants.lock();
                 grants.into_iter().for_each(|grant| live.remove(grant));

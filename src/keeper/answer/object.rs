@@ -1,7 +1,6 @@
 //! `Open`, `Recover`, `Rewrap`: what opens under a grant that lives.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use strongroom_domain::{Action, Compartment};
 use strongroom_envelope::{Header, Identity};
@@ -61,8 +60,6 @@ impl Core {
         object: ObjectRef,
         range: Range<u64>,
     ) -> Result<Reply, Refusal> {
-        // A judge that is called again charges no second time.
-        let charged = AtomicBool::new(false);
         let key = self
             .recorded(|state, record| {
                 let live = self.live(state, grant)?;
@@ -85,12 +82,6 @@ impl Core {
                 let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
                 let key = header.open(&self.keys_of(state, &live)?.part(part).identity);
                 let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
-                // Putting together what one sent oneself is no reading.
-                if part != Part::Inbox && !charged.swap(true, Ordering::Relaxed) {
-                    let limits = (self.settings.budget_bytes, self.settings.budget_repos);
-                    let bytes = range.end - range.start;
-                    self.usage.lock().charge(live.principal.0, live.repo, bytes, limits, now_ms())?;
-                }
                 Ok(Secret::new(*key.expose()))
             })
             .await?;

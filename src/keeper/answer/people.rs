@@ -12,7 +12,6 @@ use crate::credential::{Subject, dead};
 use crate::log::Record;
 use crate::policy::{Assignment, Line, Place, PrincipalId};
 use crate::server::{Core, now_ms};
-use crate::setup::whoami;
 use crate::state::{Principal, State, Stop, Token, TokenBody};
 use crate::token;
 
@@ -66,7 +65,7 @@ fn roles_json(state: &State, held: impl Fn(&Assignment) -> bool) -> Vec<Value> {
 }
 
 fn lines_json(state: &State, of: impl Fn(&Line) -> bool) -> Vec<Value> {
-    let rows = state.lines.iter().filter(|line| line.action != Action::Whoami && of(line));
+    let rows = state.lines.iter().filter(|line| of(line));
     rows.map(|line| {
         let name = state.principals.get(&line.principal.0).map(|principal| principal.name.clone());
         json!({"user": name, "action": line.action.word(), "compartment": line.compartment.map(Compartment::word),
@@ -115,7 +114,7 @@ impl Core {
         let id = State::next(&state.principals);
         let principal = Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None };
         let shown = user_json(state, id, &principal);
-        Ok((shown, vec![Change::Principal(id, principal), Change::Line(whoami(PrincipalId(id)))]))
+        Ok((shown, vec![Change::Principal(id, principal)]))
     }
 
     pub(super) fn user_list(&self, state: &State) -> Outcome {

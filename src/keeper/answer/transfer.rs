@@ -1,6 +1,7 @@
 //! `Delivered`, `Wrote`, `Reject`, `Ticket`, `Renew`: what happens around a grant.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use strongroom_domain::{Action, Compartment};
 use strongroom_protocol::{Call, GrantId, Purpose, Refusal, Reply};
@@ -9,6 +10,9 @@ use super::object::describe;
 use super::{about, cut};
 use crate::server::{Core, now_ms};
 use crate::ticket::{LIFE_S, Ticket};
+
+/// With the gate's period (250 ms) a stream stops within a second.
+const RENEW: Duration = Duration::from_millis(650);
 
 impl Core {
     pub(super) async fn answer_delivered(
@@ -82,7 +86,11 @@ impl Core {
         Ok(Reply::Ticket(ticket.sign(&self.keys.ticket), end))
     }
 
-    pub(super) fn answer_renew(&self, grants: &[GrantId]) -> Result<Reply, Refusal> {
+    /// Other keepers may have taken a right away; where they can't be asked in time, every grant is over.
+    pub(super) async fn answer_renew(&self, grants: &[GrantId]) -> Result<Reply, Refusal> {
+        if !matches!(tokio::time::timeout(RENEW, self.follow.refresh()).await, Ok(Ok(()))) {
+            return Ok(Reply::Dead(grants.to_vec()));
+        }
         let state = self.state.read();
         Ok(Reply::Dead(grants.iter().copied().filter(|grant| self.live(&state, *grant).is_err()).collect()))
     }

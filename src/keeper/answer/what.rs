@@ -192,7 +192,9 @@ impl Core {
                     could.push(json!({"kind": kind, "repo": name, "locked": locked, "rights": rights}));
                 }
             }
+            // Whoever has a token may ask who that is.
             let everywhere = Action::ALL.iter().copied().filter(|action| match whom.token {
+                _ if *action == Action::Whoami => true,
                 Some(token) => may(&state, &whom.subject(token), *action, None, None),
                 None => state.policy.allows(&whom.question(*action, None, None)),
             });
@@ -205,7 +207,9 @@ impl Core {
             });
             (whom, shown)
         };
-        shown["through"] = self.log.position().size.into();
+        let logs = self.log.checkpoints().await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let ends = logs.iter().map(|(log, position)| json!({"log": log, "size": position.size}));
+        shown["through"] = ends.collect::<Vec<_>>().into();
         let mut did = Did::default();
         let mut filter = Filter {
             principal: whom.token.is_none().then_some(whom.principal),
@@ -218,7 +222,7 @@ impl Core {
         loop {
             let page = search(&self.database.reader, &self.keys, &filter).await;
             let page = page.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            let (full, last) = (page.len() == PAGE as usize, page.last().map(|(seq, _)| *seq));
+            let (full, last) = (page.len() == PAGE as usize, page.last().map(|(place, _)| *place));
             page.into_iter().for_each(|(_, record)| did.add(record));
             if !full {
                 break;

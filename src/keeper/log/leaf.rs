@@ -14,6 +14,8 @@ pub const INDEX_BYTES: usize = 16;
 /// exactly this, in postcard's form, so that anyone can verify the tree without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredLeaf {
+    /// Which keeper's log.
+    pub log: u64,
     /// Its place in the log, from 0.
     pub seq: u64,
     /// Unix milliseconds.
@@ -34,6 +36,8 @@ pub struct StoredLeaf {
     pub address_index: Vec<u8>,
     /// The record.
     pub body_sealed: Vec<u8>,
+    /// How far other logs were when it was written, a line each: see [`Heads`](super::Heads).
+    pub heads: String,
 }
 
 /// The blind index of a value in a column.
@@ -51,11 +55,12 @@ impl StoredLeaf {
     ///
     /// # Errors
     /// [`KeyError::Randomness`].
-    pub fn seal(keys: &OwnKeys, seq: u64, record: &Record) -> Result<Self, KeyError> {
+    pub fn seal(keys: &OwnKeys, (log, seq): (u64, u64), record: &Record, heads: String) -> Result<Self, KeyError> {
         // Strings and numbers always have a JSON form.
         let body = serde_json::to_vec(record).expect("plain values");
-        let place: [&[u8]; 2] = [b"audit", &seq.to_be_bytes()];
+        let place: [&[u8]; 3] = [b"audit", &log.to_be_bytes(), &seq.to_be_bytes()];
         Ok(Self {
+            log,
             seq,
             time_ms: record.time_ms,
             action: record.action.clone(),
@@ -66,6 +71,7 @@ impl StoredLeaf {
             token_index: number_index(keys, "token", record.token),
             address_index: index(keys, "address", &record.address),
             body_sealed: seal_meta(&keys.seal, &place, &body).map_err(|_| KeyError::Randomness)?,
+            heads,
         })
     }
 
@@ -74,13 +80,27 @@ impl StoredLeaf {
     /// # Errors
     /// [`SealedError`].
     pub fn open(&self, keys: &OwnKeys) -> Result<Record, SealedError> {
-        let body = open_meta(&keys.seal, &[b"audit", &self.seq.to_be_bytes()], &self.body_sealed)?;
+        let place: [&[u8]; 3] = [b"audit", &self.log.to_be_bytes(), &self.seq.to_be_bytes()];
+        let body = open_meta(&keys.seal, &place, &self.body_sealed)?;
         serde_json::from_slice(&body).map_err(|_| SealedError)
+    }
+
+    /// As it is hashed, exported and proved.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Postcard into a growing vector fails for no value of these types.
+        postcard::to_stdvec(self).expect("plain values")
+    }
+
+    /// Reads those bytes.
+    ///
+    /// # Errors
+    /// [`SealedError`] for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealedError> {
+        postcard::from_bytes(bytes).map_err(|_| SealedError)
     }
 
     /// The tree's leaf hash.
     pub fn hash(&self) -> Hash {
-        // Postcard into a growing vector fails for no value of these types.
-        Hash::leaf(&postcard::to_stdvec(self).expect("plain values"))
+        Hash::leaf(&self.to_bytes())
     }
 }

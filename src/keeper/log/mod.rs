@@ -3,16 +3,21 @@
 //! An answer waits for its group. The group's transaction reads the policy generation: a decision made under an older one
 //! is not recorded and not released, but made again.
 
+mod charge;
 mod copy;
+mod heads;
 mod leaf;
 mod record;
 mod search;
+mod seat;
 mod tiles;
 mod writer;
 
-pub use copy::read_copy;
+pub use charge::Charge;
+pub use copy::{CopiedLog, read_copy};
+pub use heads::{Head, Heads, HeadsError, origin};
 pub use leaf::StoredLeaf;
 pub use record::Record;
 pub use search::{Filter, SearchError, leaves, search};
 pub use tiles::{Tiles, TilesError, read_hash};
-pub use writer::{Charge, Log, LogError, Position};
+pub use writer::{Entry, Log, LogError, Position};

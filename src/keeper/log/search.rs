@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, AssertSqlSafe, Row};
 use strongroom_envelope::SealedError;
+use strongroom_protocol::admin::Cursor;
 
 use super::leaf::{StoredLeaf, index, number_index};
 use super::record::Record;
@@ -39,16 +40,17 @@ pub struct Filter {
     /// Before.
     pub until_ms: Option<i64>,
     /// Before this record.
-    pub before: Option<u64>,
+    pub before: Option<Cursor>,
     /// At most so many.
     pub limit: u32,
 }
 
-const COLUMNS: &str = "SELECT seq, time_ms, action, outcome, generation, principal_index, repo_index, token_index, \
-                       address_index, body_sealed FROM audit_leaf";
+const COLUMNS: &str = "SELECT log, seq, time_ms, action, outcome, generation, principal_index, repo_index, token_index, \
+                       address_index, body_sealed, heads FROM audit_leaf";
 
 fn leaf(row: &AnyRow) -> Result<StoredLeaf, sqlx::Error> {
     Ok(StoredLeaf {
+        log: row.try_get::<i64, _>("log")? as u64,
         seq: row.try_get::<i64, _>("seq")? as u64,
         time_ms: row.try_get("time_ms")?,
         action: row.try_get("action")?,
@@ -59,6 +61,7 @@ fn leaf(row: &AnyRow) -> Result<StoredLeaf, sqlx::Error> {
         token_index: row.try_get("token_index")?,
         address_index: row.try_get("address_index")?,
         body_sealed: row.try_get("body_sealed")?,
+        heads: row.try_get("heads")?,
     })
 }
 
@@ -68,11 +71,11 @@ enum Value {
     Number(i64),
 }
 
-/// Matching records, newest first, with their places.
+/// Matching records of all logs, newest first, with their places.
 ///
 /// # Errors
 /// [`SearchError`].
-pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Vec<(u64, Record)>, SearchError> {
+pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Vec<(Cursor, Record)>, SearchError> {
     // The text is made of the constants here only; every value is bound.
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -91,9 +94,13 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
     add("outcome =", filter.outcome.clone().map(Value::Text));
     add("time_ms >=", filter.since_ms.map(Value::Number));
     add("time_ms <", filter.until_ms.map(Value::Number));
-    add("seq <", filter.before.map(|before| Value::Number(i64::try_from(before).unwrap_or(i64::MAX))));
+    if let Some(Cursor { time_ms, log, seq }) = filter.before {
+        let first = values.len();
+        values.extend([time_ms, log as i64, seq as i64].map(Value::Number));
+        conditions.push(format!("(time_ms, log, seq) < (${}, ${}, ${})", first + 1, first + 2, first + 3));
+    }
     let filtered = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    let text = format!("{COLUMNS}{filtered} ORDER BY seq DESC LIMIT {}", filter.limit);
+    let text = format!("{COLUMNS}{filtered} ORDER BY time_ms DESC, log DESC, seq DESC LIMIT {}", filter.limit);
     let mut query = sqlx::query(AssertSqlSafe(text));
     for value in values {
         query = match value {
@@ -105,17 +112,19 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
     let mut found = Vec::new();
     for row in query.fetch_all(pool).await? {
         let leaf = leaf(&row)?;
-        found.push((leaf.seq, leaf.open(keys)?));
+        let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq) else { continue };
+        found.push((place, leaf.open(keys)?));
     }
     Ok(found)
 }
 
-/// Stored leaves from a place on.
+/// Stored leaves of a log from a place on.
 ///
 /// # Errors
 /// [`SearchError`].
-pub async fn leaves(pool: &AnyPool, from: u64, limit: u32) -> Result<Vec<StoredLeaf>, SearchError> {
-    let rows = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE seq >= $1 ORDER BY seq LIMIT {limit}")))
+pub async fn leaves(pool: &AnyPool, log: u64, from: u64, limit: u32) -> Result<Vec<StoredLeaf>, SearchError> {
+    let rows = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE log = $1 AND seq >= $2 ORDER BY seq LIMIT {limit}")))
+        .bind(i64::try_from(log).unwrap_or(i64::MAX))
         .bind(i64::try_from(from).unwrap_or(i64::MAX))
         .fetch_all(pool)
         .await?;

@@ -21,6 +21,7 @@ pub enum TilesError {
 /// All that appending needs: complete subtrees on the right edge, and the tiles that are not full.
 #[derive(Debug, Clone, Default)]
 pub struct Tiles {
+    log: u64,
     size: u64,
     edge: BTreeMap<Subtree, Hash>,
     open: BTreeMap<u8, Vec<u8>>,
@@ -42,20 +43,20 @@ impl Tiles {
     ///
     /// # Errors
     /// [`TilesError`]: then the log can't be continued, and the keeper does not start.
-    pub async fn load(pool: &AnyPool, size: u64) -> Result<Self, TilesError> {
-        let mut tiles = Self { size, ..Self::default() };
+    pub async fn load(pool: &AnyPool, log: u64, size: u64) -> Result<Self, TilesError> {
+        let mut tiles = Self { log, size, ..Self::default() };
         for level in 0..64 {
             // The complete subtree of this level that ends at the edge, where the size has this bit.
             if size >> level & 1 == 1 {
                 let subtree = Subtree { level, index: (size >> level) - 1 };
-                let hash = read_hash(pool, subtree, size).await?;
+                let hash = read_hash(pool, log, subtree, size).await?;
                 tiles.edge.insert(subtree, hash);
             }
         }
         for level in 0..8 {
             let stored = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
             if !stored.is_multiple_of(u64::from(TILE_WIDTH)) {
-                let tile = read_tile(pool, level, stored / u64::from(TILE_WIDTH)).await?;
+                let tile = read_tile(pool, log, level, stored / u64::from(TILE_WIDTH)).await?;
                 let bytes = (stored % u64::from(TILE_WIDTH)) as usize * 32; // below 8192
                 let hashes = tile.get(..bytes).ok_or_else(|| TilesError::Missing(format!("level {level}")))?;
                 tiles.open.insert(level, hashes.to_vec());
@@ -114,9 +115,10 @@ impl Tiles {
         });
         for (level, position, tile) in std::mem::take(&mut self.full).into_iter().chain(open) {
             sqlx::query(
-                "INSERT INTO audit_tile (level, position, hashes) VALUES ($1, $2, $3) \
-                 ON CONFLICT (level, position) DO UPDATE SET hashes = excluded.hashes",
+                "INSERT INTO audit_tile (log, level, position, hashes) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (log, level, position) DO UPDATE SET hashes = excluded.hashes",
             )
+            .bind(self.log as i64)
             .bind(i64::from(level))
             .bind(position as i64)
             .bind(tile)
@@ -127,8 +129,9 @@ impl Tiles {
     }
 }
 
-async fn read_tile(pool: &AnyPool, level: u8, position: u64) -> Result<Vec<u8>, TilesError> {
-    let row = sqlx::query("SELECT hashes FROM audit_tile WHERE level = $1 AND position = $2")
+async fn read_tile(pool: &AnyPool, log: u64, level: u8, position: u64) -> Result<Vec<u8>, TilesError> {
+    let row = sqlx::query("SELECT hashes FROM audit_tile WHERE log = $1 AND level = $2 AND position = $3")
+        .bind(log as i64)
         .bind(i64::from(level))
         .bind(position as i64)
         .fetch_optional(pool)
@@ -140,10 +143,10 @@ async fn read_tile(pool: &AnyPool, level: u8, position: u64) -> Result<Vec<u8>, 
 ///
 /// # Errors
 /// [`TilesError`].
-pub async fn read_hash(pool: &AnyPool, subtree: Subtree, size: u64) -> Result<Hash, TilesError> {
+pub async fn read_hash(pool: &AnyPool, log: u64, subtree: Subtree, size: u64) -> Result<Hash, TilesError> {
     let missing = || TilesError::Missing(format!("{subtree:?}"));
     let (tile, run) = Tile::holding(subtree, size).ok_or_else(missing)?;
-    let hashes = read_tile(pool, tile.level, tile.index).await?;
+    let hashes = read_tile(pool, log, tile.level, tile.index).await?;
     let hashes = hashes.get(run.start * 32..run.end * 32).ok_or_else(missing)?;
     let mut row: Vec<Hash> = hashes.as_chunks::<32>().0.iter().copied().map(Hash).collect();
     while row.len() > 1 {

@@ -1,21 +1,26 @@
 //! The one writer: takes what waits, commits it as a group, answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use sqlx::{AnyConnection, Row};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use strongroom_audit::checkpoint::Checkpoint;
-use strongroom_audit::note::Signer;
-use strongroom_database::Database;
+use strongroom_audit::note::{Signer, VerifierKey};
+use strongroom_database::{Database, Lock};
 use tokio::sync::{mpsc, oneshot};
 
+use super::charge::{Charge, Counted};
+use super::heads::{Heads, origin};
 use super::leaf::StoredLeaf;
 use super::record::Record;
+use super::seat::Seat;
 use super::tiles::{Tiles, TilesError};
-use crate::change::{Change, ChangeError, apply_all};
+use crate::change::{Change, ChangeError, publish};
+use crate::follow::Follow;
 use crate::keys::{KeyError, OwnKeys};
-use crate::state::State;
 
 /// Records of one group, at most.
 const GROUP: usize = 256;
@@ -36,6 +41,12 @@ pub enum LogError {
     /// A change that meets another, such as a name that was taken.
     #[error("taken")]
     Taken,
+    /// It would pass a budget.
+    #[error("over budget")]
+    OverBudget,
+    /// Another keeper continued this log: this one must stop.
+    #[error("another keeper continued this log")]
+    Fenced,
     /// The database or the tree.
     #[error("the audit log can't be written: {0}")]
     Failed(String),
@@ -71,19 +82,6 @@ impl From<ChangeError> for LogError {
     }
 }
 
-/// What a decision uses of a budget.
-#[derive(Debug, Clone, Copy)]
-pub struct Charge {
-    /// Whose.
-    pub principal: u64,
-    /// Days since 1970, UTC.
-    pub day: i64,
-    /// Bytes.
-    pub bytes: u64,
-    /// The repository that is read.
-    pub repo: Option<u64>,
-}
-
 /// Where the log ends.
 #[derive(Debug, Clone)]
 pub struct Position {
@@ -93,11 +91,23 @@ pub struct Position {
     pub checkpoint: String,
 }
 
+/// What is appended.
+#[derive(Default)]
+pub struct Entry {
+    /// What it says.
+    pub record: Record,
+    /// What it is about, written in the same transaction.
+    pub changes: Vec<Change>,
+    /// The generation that decided: under a newer one nothing is appended.
+    pub decided: Option<u64>,
+    /// What it uses of a budget: past a limit nothing is appended.
+    pub charge: Option<Charge>,
+    /// How far other logs are.
+    pub heads: Heads,
+}
+
 struct Job {
-    record: Record,
-    changes: Vec<Change>,
-    decided: Option<u64>,
-    charge: Option<Charge>,
+    entry: Entry,
     done: oneshot::Sender<Result<u64, LogError>>,
 }
 
@@ -106,37 +116,44 @@ struct Job {
 pub struct Log {
     send: mpsc::Sender<Job>,
     position: Arc<RwLock<Position>>,
+    database: Database,
+    key: VerifierKey,
+    number: u64,
 }
 
 struct Writer {
     database: Database,
     keys: Arc<OwnKeys>,
     signer: Signer,
+    seat: Seat,
     tiles: Tiles,
-    state: Arc<RwLock<State>>,
+    counted: Counted,
+    follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
 }
 
 impl Log {
-    /// Continues the stored log.
+    /// Continues a stored log that no other keeper writes, or begins one. `name` is that of all logs together.
     ///
     /// # Errors
     /// [`LogError`] where the stored tree is not whole.
     pub async fn start(
         database: Database,
         keys: Arc<OwnKeys>,
-        signer: Signer,
-        state: Arc<RwLock<State>>,
+        name: &str,
+        follow: Arc<Follow>,
     ) -> Result<Self, LogError> {
-        let head = sqlx::query("SELECT size, checkpoint FROM audit_head").fetch_optional(&database.writer).await?;
-        let (size, stored) = match head {
-            Some(row) => (row.try_get::<i64, _>("size")?, row.try_get::<String, _>("checkpoint")?),
-            None => (0, String::new()),
+        let (seat, size, stored) = Seat::take(&database).await?;
+        let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
+        let signer = |name: &str| {
+            Signer::from_seed(name, &keys.log_seed)
+                .map_err(|error| LogError::Failed(format!("the log's name: {error}")))
         };
-        let tiles = Tiles::load(&database.writer, size as u64).await?;
+        let key = signer(name)?.verifier_key();
+        let signer = signer(&origin(name, seat.log))?;
+        let tiles = Tiles::load(&database.writer, seat.log, size).await?;
         let checkpoint = sign(&signer, &tiles)?;
         if size > 0 {
-            let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
             let kept =
                 Checkpoint::open(&stored, &signer.verifier_key()).map_err(|_| failed("the stored checkpoint"))?;
             if kept.size != tiles.size() || kept.root != tiles.root()? {
@@ -145,31 +162,62 @@ impl Log {
         }
         let position = Arc::new(RwLock::new(Position { size: tiles.size(), checkpoint }));
         let (send, receive) = mpsc::channel(QUEUE);
-        let writer = Writer { database, keys, signer, tiles, state, position: position.clone() };
-        tokio::spawn(writer.run(receive));
-        Ok(Self { send, position })
+        let number = seat.log;
+        let counted = Counted::default();
+        let log = Self { send, position: position.clone(), database: database.clone(), key, number };
+        tokio::spawn(Writer { database, keys, signer, seat, tiles, counted, follow, position }.run(receive));
+        Ok(log)
     }
 
-    /// Where the log ends now.
+    /// Where this keeper's log ends now.
     pub fn position(&self) -> Position {
         self.position.read().clone()
     }
 
-    /// Appends a record with the changes it is about, and waits until both are durable. Gives its place in the log.
+    /// The key of the first log, from which those of the others are told.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// The signed checkpoints of all logs, by number.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn checkpoints(&self) -> Result<Vec<(u64, Position)>, LogError> {
+        let rows = sqlx::query("SELECT log, size, checkpoint FROM audit_head WHERE size > 0 ORDER BY log");
+        let rows = rows.fetch_all(&self.database.reader).await?;
+        let position = |row: &AnyRow| -> Result<_, sqlx::Error> {
+            let size = row.try_get::<i64, _>("size")? as u64;
+            Ok((row.try_get::<i64, _>("log")? as u64, Position { size, checkpoint: row.try_get("checkpoint")? }))
+        };
+        Ok(rows.iter().map(position).collect::<Result<_, _>>()?)
+    }
+
+    /// How far the other logs are. One whose checkpoint does not open is named by nobody, and said so.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn others(&self) -> Result<Heads, LogError> {
+        let mut heads = Vec::new();
+        for (log, position) in self.checkpoints().await?.into_iter().filter(|(log, _)| *log != self.number) {
+            let key = self.key.named(&origin(self.key.name(), log));
+            match key.and_then(|key| Checkpoint::open(&position.checkpoint, &key)) {
+                Ok(checkpoint) => heads.push(checkpoint.into()),
+                Err(error) => tracing::error!(%error, log, "another log's checkpoint does not open"),
+            }
+        }
+        Ok(Heads(heads))
+    }
+
+    /// Appends, and waits until all of it is durable. Gives its place in the log.
     ///
     /// # Errors
     /// [`LogError`]: then nothing may be released. The record of a late one may still land.
-    pub async fn append(
-        &self,
-        record: Record,
-        changes: Vec<Change>,
-        decided: Option<u64>,
-        charge: Option<Charge>,
-    ) -> Result<u64, LogError> {
+    pub async fn append(&self, entry: Entry) -> Result<u64, LogError> {
         let (done, landed) = oneshot::channel();
         let gone = || LogError::Failed("the log's writer is gone".to_owned());
         let wait = async {
-            self.send.send(Job { record, changes, decided, charge, done }).await.map_err(|_| gone())?;
+            self.send.send(Job { entry, done }).await.map_err(|_| gone())?;
             landed.await.map_err(|_| gone())?
         };
         tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late))
@@ -182,6 +230,18 @@ fn sign(signer: &Signer, tiles: &Tiles) -> Result<String, LogError> {
     checkpoint.sign(signer).map_err(|error| LogError::Failed(error.to_string()))
 }
 
+/// A transaction that is durable.
+struct Written {
+    /// Of each entry.
+    places: Vec<Result<u64, LogError>>,
+    /// After it.
+    generation: u64,
+    /// Of the log; none where nothing was appended.
+    checkpoint: Option<String>,
+    /// Tokens that are noted as used, and when.
+    used: BTreeMap<u64, i64>,
+}
+
 impl Writer {
     async fn run(mut self, mut receive: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(GROUP);
@@ -190,7 +250,7 @@ impl Writer {
             while let Some(first) = jobs.next() {
                 let mut group = vec![first];
                 // A change has a transaction of its own: where it meets another, nothing else is undone.
-                while group[0].changes.is_empty() && jobs.peek().is_some_and(|job| job.changes.is_empty()) {
+                while group[0].entry.changes.is_empty() && jobs.peek().is_some_and(|job| job.entry.changes.is_empty()) {
                     group.extend(jobs.next());
                 }
                 self.commit(group).await;
@@ -198,37 +258,44 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, mut group: Vec<Job>) {
+    async fn commit(&mut self, group: Vec<Job>) {
         let mut tiles = self.tiles.clone();
-        let changes: Vec<Change> = group.iter_mut().flat_map(|job| std::mem::take(&mut job.changes)).collect();
-        match self.write(&mut tiles, &group, &changes).await {
-            Ok((places, generation, checkpoint)) => {
-                *self.position.write() = Position { size: tiles.size(), checkpoint };
-                self.tiles = tiles;
-                self.note_uses(&group);
-                if !changes.is_empty() && places.iter().all(Option::is_some) {
-                    let applied = apply_all(changes, generation, &mut self.state.write());
+        let (mut entries, waiting): (Vec<Entry>, Vec<_>) = group.into_iter().map(|job| (job.entry, job.done)).unzip();
+        let changes: Vec<Change> = entries.iter_mut().flat_map(|entry| std::mem::take(&mut entry.changes)).collect();
+        match self.write(&mut tiles, &entries, &changes).await {
+            Ok(Written { places, generation, checkpoint, used }) => {
+                if let Some(checkpoint) = checkpoint {
+                    *self.position.write() = Position { size: tiles.size(), checkpoint };
+                    self.tiles = tiles;
+                }
+                self.note_uses(used);
+                if !changes.is_empty() && places.iter().all(Result::is_ok) {
+                    let applied = self.follow.apply(changes, generation).await;
                     if let Err(error) = applied {
                         // Memory is behind what is durable: stop, and load it anew.
-                        tracing::error!(%error, "the policy can't be rebuilt after a change; the keeper stops");
+                        tracing::error!(%error, "a change can't be applied; the keeper stops");
                         std::process::exit(70);
                     }
                 }
-                for (job, place) in group.into_iter().zip(places) {
+                for (done, place) in waiting.into_iter().zip(places) {
                     // A caller that stopped waiting is gone.
-                    let _ = job.done.send(place.ok_or(LogError::Stale));
+                    let _ = done.send(place);
                 }
+            }
+            Err(LogError::Fenced) => {
+                tracing::error!("another keeper has continued this log; this one stops");
+                std::process::exit(70);
             }
             Err(error) => {
                 if !matches!(error, LogError::Taken) {
                     tracing::error!(%error, "audit group not written");
                 }
-                for job in group {
+                for done in waiting {
                     let again = match &error {
                         LogError::Taken => LogError::Taken,
                         error => LogError::Failed(error.to_string()),
                     };
-                    let _ = job.done.send(Err(again));
+                    let _ = done.send(Err(again));
                 }
             }
         }
@@ -237,17 +304,15 @@ impl Writer {
     /// The token of a record, where its last use was noted more than a minute ago.
     fn newly_used(&self, record: &Record) -> Option<u64> {
         let id = record.token.filter(|_| record.outcome == "allowed")?;
-        let last = self.state.read().tokens.get(&id)?.last_used_ms;
+        let last = self.follow.state().read().tokens.get(&id)?.last_used_ms;
         last.is_none_or(|last| record.time_ms - last > USE_MS).then_some(id)
     }
 
-    fn note_uses(&self, group: &[Job]) {
-        let used: Vec<(u64, i64)> =
-            group.iter().filter_map(|job| Some((self.newly_used(&job.record)?, job.record.time_ms))).collect();
+    fn note_uses(&self, used: BTreeMap<u64, i64>) {
         if used.is_empty() {
             return;
         }
-        let mut state = self.state.write();
+        let mut state = self.follow.state().write();
         for (id, time_ms) in used {
             if let Some(token) = state.tokens.get_mut(&id) {
                 token.last_used_ms = Some(time_ms);
@@ -256,105 +321,109 @@ impl Writer {
     }
 
     /// One transaction. If we die inside, nothing of it is there; if we die after, all of it is, and nobody was answered.
-    async fn write(
-        &self,
-        tiles: &mut Tiles,
-        group: &[Job],
-        changes: &[Change],
-    ) -> Result<(Vec<Option<u64>>, u64, String), LogError> {
+    ///
+    /// It holds the lock beside other keepers' records, and alone for a change: from a change's commit on no record of a
+    /// decision before it lands, on no keeper. Rows that keepers meet at are written in one order.
+    async fn write(&mut self, tiles: &mut Tiles, entries: &[Entry], changes: &[Change]) -> Result<Written, LogError> {
         let mut tx = self.database.begin().await?;
-        let row = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&mut *tx).await?;
-        let mut generation = row.try_get::<i64, _>("generation")? as u64;
-        let mut places = Vec::with_capacity(group.len());
-        for job in group {
-            if job.decided.is_some_and(|decided| decided != generation) {
-                places.push(None);
-                continue;
-            }
-            let leaf = StoredLeaf::seal(&self.keys, tiles.size(), &job.record)?;
-            insert(&mut tx, &leaf).await?;
-            if let Some(charge) = &job.charge {
-                spend(&mut tx, charge).await?;
-            }
-            if let Some(token) = self.newly_used(&job.record) {
-                used(&mut tx, token, job.record.time_ms).await?;
-            }
-            places.push(Some(leaf.seq));
-            tiles.append(leaf.hash())?;
+        let lock = if changes.is_empty() { Lock::Shared } else { Lock::Exclusive };
+        self.database.lock(&mut tx, lock).await?;
+        let failed = |error: crate::state::LoadError| LogError::Failed(error.to_string());
+        let mut generation = self.follow.catch_up(&mut tx).await.map_err(failed)?;
+        let stale = |entry: &Entry| entry.decided.is_some_and(|decided| decided != generation);
+        let mut refused: BTreeSet<usize> = BTreeSet::new();
+        let mut charges: Vec<(usize, &Charge)> = Vec::new();
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !stale(entry)) {
+            charges.extend(entry.charge.as_ref().map(|charge| (at, charge)));
         }
-        if places.iter().all(Option::is_some) {
+        charges.sort_by_key(|(at, charge)| (charge.principal, charge.repo, *at));
+        let mut seen = Vec::new();
+        for (at, charge) in charges {
+            if !self.counted.spend(&mut tx, charge, &mut seen).await? {
+                refused.insert(at);
+            }
+        }
+        let (mut places, mut leaves, mut used) = (Vec::with_capacity(entries.len()), Vec::new(), BTreeMap::new());
+        for (at, entry) in entries.iter().enumerate() {
+            places.push(if stale(entry) {
+                Err(LogError::Stale)
+            } else if refused.contains(&at) {
+                Err(LogError::OverBudget)
+            } else {
+                let place = (self.seat.log, tiles.size());
+                let leaf = StoredLeaf::seal(&self.keys, place, &entry.record, entry.heads.to_string())?;
+                tiles.append(leaf.hash())?;
+                used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
+                leaves.push(leaf);
+                Ok(place.1)
+            });
+        }
+        if leaves.is_empty() {
+            tx.rollback().await?;
+            return Ok(Written { places, generation, checkpoint: None, used });
+        }
+        insert(&mut tx, &leaves).await?;
+        for (token, time_ms) in &used {
+            note_use(&mut tx, *token, *time_ms).await?;
+        }
+        if !changes.is_empty() && places.iter().all(Result::is_ok) {
             for change in changes {
                 change.write(&mut tx, &self.keys).await?;
             }
-            if changes.iter().any(Change::is_of_policy) {
-                generation += 1;
-                sqlx::query("UPDATE policy_generation SET generation = $1")
-                    .bind(generation as i64)
-                    .execute(&mut *tx)
-                    .await?;
-            }
+            generation += 1;
+            publish(&mut tx, &self.keys, generation, changes).await?;
         }
         tiles.write(&mut tx).await?;
         let checkpoint = sign(&self.signer, tiles)?;
-        sqlx::query(
-            "INSERT INTO audit_head (one, size, checkpoint) VALUES (1, $1, $2) \
-             ON CONFLICT (one) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint",
-        )
-        .bind(tiles.size() as i64)
-        .bind(checkpoint.clone())
-        .execute(&mut *tx)
-        .await?;
+        self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
         tx.commit().await?;
-        Ok((places, generation, checkpoint))
+        self.counted.keep(seen);
+        Ok(Written { places, generation, checkpoint: Some(checkpoint), used })
     }
 }
 
-async fn insert(tx: &mut AnyConnection, leaf: &StoredLeaf) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO audit_leaf (seq, time_ms, action, outcome, generation, principal_index, repo_index, token_index, \
-         address_index, body_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(leaf.seq as i64)
-    .bind(leaf.time_ms)
-    .bind(leaf.action.clone())
-    .bind(leaf.outcome.clone())
-    .bind(leaf.generation as i64)
-    .bind(leaf.principal_index.clone())
-    .bind(leaf.repo_index.clone())
-    .bind(leaf.token_index.clone())
-    .bind(leaf.address_index.clone())
-    .bind(leaf.body_sealed.clone())
-    .execute(tx)
-    .await?;
+const COLUMNS: &str = "INSERT INTO audit_leaf (log, seq, time_ms, action, outcome, generation, principal_index, repo_index, \
+                       token_index, address_index, body_sealed, heads) VALUES ";
+const COLUMN_COUNT: usize = 12;
+
+/// Many rows a statement: each statement is a way to the server and back. Only a power of two of them, so that few texts are
+/// prepared.
+async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
+    while !leaves.is_empty() {
+        let (now, later) = leaves.split_at(1 << leaves.len().ilog2().min(6));
+        let row = |at: usize| {
+            let numbers: Vec<String> = (1..=COLUMN_COUNT).map(|n| format!("${}", at * COLUMN_COUNT + n)).collect();
+            format!("({})", numbers.join(", "))
+        };
+        let rows: Vec<String> = (0..now.len()).map(row).collect();
+        // Made of constants and numbers.
+        let mut query = sqlx::query(AssertSqlSafe(format!("{COLUMNS}{}", rows.join(", "))));
+        for leaf in now {
+            query = query
+                .bind(leaf.log as i64)
+                .bind(leaf.seq as i64)
+                .bind(leaf.time_ms)
+                .bind(leaf.action.clone())
+                .bind(leaf.outcome.clone())
+                .bind(leaf.generation as i64)
+                .bind(leaf.principal_index.clone())
+                .bind(leaf.repo_index.clone())
+                .bind(leaf.token_index.clone())
+                .bind(leaf.address_index.clone())
+                .bind(leaf.body_sealed.clone())
+                .bind(leaf.heads.clone());
+        }
+        query.execute(&mut *tx).await?;
+        leaves = later;
+    }
     Ok(())
 }
 
-async fn used(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<(), sqlx::Error> {
+async fn note_use(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE token SET last_used_ms = $1 WHERE id = $2")
         .bind(time_ms)
         .bind(token as i64)
         .execute(tx)
         .await?;
-    Ok(())
-}
-
-async fn spend(tx: &mut AnyConnection, charge: &Charge) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO usage (principal, day, bytes) VALUES ($1, $2, $3) \
-         ON CONFLICT (principal, day) DO UPDATE SET bytes = usage.bytes + excluded.bytes",
-    )
-    .bind(charge.principal as i64)
-    .bind(charge.day)
-    .bind(i64::try_from(charge.bytes).unwrap_or(i64::MAX))
-    .execute(&mut *tx)
-    .await?;
-    if let Some(repo) = charge.repo {
-        sqlx::query("INSERT INTO usage_repo (principal, day, repo) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(charge.principal as i64)
-            .bind(charge.day)
-            .bind(repo as i64)
-            .execute(&mut *tx)
-            .await?;
-    }
     Ok(())
 }

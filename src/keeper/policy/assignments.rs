@@ -12,10 +12,27 @@ pub(super) struct Assignments(HashMap<String, HashMap<String, HashSet<String>>>)
 impl Assignments {
     pub(super) fn new(assignments: impl IntoIterator<Item = Assignment>) -> Self {
         let mut held = Self(HashMap::new());
-        for Assignment { principal, role, place } in assignments {
-            held.add_link(&principal_text(principal), &role_text(role), Some(&place_text(place)));
-        }
+        assignments.into_iter().for_each(|assignment| held.give(assignment));
         held
+    }
+
+    pub(super) fn give(&mut self, Assignment { principal, role, place }: Assignment) {
+        self.add_link(&principal_text(principal), &role_text(role), Some(&place_text(place)));
+    }
+
+    /// What is empty goes: nothing is left of one who held something once.
+    pub(super) fn take(&mut self, Assignment { principal, role, place }: Assignment) {
+        let (principal, place) = (principal_text(principal), place_text(place));
+        let Some(members) = self.0.get_mut(&place) else { return };
+        if let Some(roles) = members.get_mut(&principal) {
+            roles.remove(&role_text(role));
+            if roles.is_empty() {
+                members.remove(&principal);
+            }
+        }
+        if members.is_empty() {
+            self.0.remove(&place);
+        }
     }
 
     fn roles(&self, principal: &str, place: Option<&str>) -> Option<&HashSet<String>> {

@@ -1,15 +1,17 @@
 //! The judge: Casbin over the reviewed roles and the grants made while running.
 //!
-//! A [`Policy`] never changes. Whoever changes a grant builds a new one and swaps it whole, so that no decision sees half
-//! a change. There is one small enforcer for each action: casbin evaluates every line it has at each decision, so a
-//! decision costs the lines of its own action and not of the others. Who holds which role is not lines but our own
-//! [`RoleManager`](casbin::RoleManager), whose look-up costs the same for a stranger as for anyone, however many grants
-//! there are (casbin's own scans a domain's members for an unknown subject).
+//! Whoever changes a [`Policy`] has it alone, so that no decision sees half a change. There is one small enforcer for each
+//! action and compartment: casbin evaluates every line it has at each decision, so a decision costs the lines of its own
+//! question and not of the others. Who holds which role is not lines but our own [`RoleManager`](casbin::RoleManager),
+//! whose look-up costs the same for a stranger as for anyone, however many grants there are (casbin's own scans a domain's
+//! members for an unknown subject). A principal with lines of its own has enforcers of its own, made when it asks.
+//!
+//! Answers are kept until the next change. Casbin's own cache is not used: it answers from before a revocation.
 
 mod assignments;
 mod roles;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,17 +19,18 @@ use std::task::{Context, Poll, Waker};
 
 use casbin::{CoreApi, DefaultModel, Enforcer, MgmtApi};
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, Role};
 
 use assignments::Assignments;
 pub use roles::{RoleFileError, Roles};
 
 /// A person or a service, as the keeper numbers them. There is no anonymous one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PrincipalId(pub u64);
 
 /// Where a role is held or a denial stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {
     /// Everywhere.
     System,
@@ -38,7 +41,7 @@ pub enum Place {
 }
 
 /// A principal holds a role at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Assignment {
     /// Who.
     pub principal: PrincipalId,
@@ -50,7 +53,7 @@ pub struct Assignment {
 
 /// A line that is added while running, for one principal: a denial, which wins over every role, or an allowance that
 /// no role gives, such as `key.recover`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Line {
     /// Whom it concerns.
     pub principal: PrincipalId,
@@ -65,7 +68,7 @@ pub struct Line {
 }
 
 /// What is asked of the judge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Who asks.
     pub principal: PrincipalId,
@@ -90,9 +93,26 @@ pub enum PolicyError {
     Twice(Action),
 }
 
+/// What one enforcer judges.
+type Subject = (Action, Option<Compartment>);
+
+/// Whose own lines about it.
+type Own = (PrincipalId, Subject);
+
+/// Answers that are kept, at most; past it they are all forgotten.
+const KEPT_MAX: usize = 65_536;
+/// Enforcers of principals with lines of their own, at most: some 15 KiB each.
+const OWN_MAX: usize = 1024;
+
 /// The rules at one moment.
 pub struct Policy {
-    enforcers: BTreeMap<Action, Enforcer>,
+    model: String,
+    rows: HashMap<Subject, Vec<Vec<String>>>,
+    enforcers: HashMap<Subject, Enforcer>,
+    held: Arc<RwLock<Assignments>>,
+    lines: HashMap<Own, Vec<Line>>,
+    own: RwLock<HashMap<Own, Option<Arc<Enforcer>>>>,
+    kept: RwLock<HashMap<Question, bool>>,
 }
 
 impl Policy {
@@ -104,25 +124,95 @@ impl Policy {
         model: &str,
         roles: &Roles,
         assignments: impl IntoIterator<Item = Assignment>,
-        lines: &[Line],
+        lines: impl IntoIterator<Item = Line>,
     ) -> Result<Self, PolicyError> {
         let held = Arc::new(RwLock::new(Assignments::new(assignments)));
-        let mut enforcers = BTreeMap::new();
+        let mut rows: HashMap<Subject, Vec<Vec<String>>> = HashMap::new();
         for action in Action::ALL.iter().copied() {
-            let mut rows: Vec<Vec<String>> = roles.of(action).map(|(role, part)| role_row(role, part)).collect();
-            rows.extend(lines.iter().filter(|line| line.action == action).map(line_row));
-            // Casbin evaluates the matcher once on empty strings where it has no row: such an action gets no enforcer,
-            // and so is refused.
-            if !rows.is_empty() {
-                enforcers.insert(action, enforcer(model, rows, &held, action)?);
+            for (role, part) in roles.of(action) {
+                rows.entry((action, part)).or_default().push(role_row(role, part));
             }
         }
-        Ok(Self { enforcers })
+        let mut enforcers = HashMap::new();
+        for (subject, rows) in &rows {
+            enforcers.insert(*subject, enforcer(model, rows.clone(), &held, subject.0)?);
+        }
+        let (lines_of, own, kept) = (HashMap::new(), RwLock::default(), RwLock::default());
+        let mut policy = Self { model: model.to_owned(), rows, enforcers, held, lines: lines_of, own, kept };
+        lines.into_iter().try_for_each(|line| policy.add(line))?;
+        Ok(policy)
+    }
+
+    /// A role is given.
+    pub fn assign(&mut self, assignment: Assignment) {
+        self.held.write().give(assignment);
+        self.kept.get_mut().clear();
+    }
+
+    /// A role is taken.
+    pub fn unassign(&mut self, assignment: Assignment) {
+        self.held.write().take(assignment);
+        self.kept.get_mut().clear();
+    }
+
+    /// A line is added.
+    ///
+    /// # Errors
+    /// [`PolicyError::Twice`] where it is there already.
+    pub fn add(&mut self, line: Line) -> Result<(), PolicyError> {
+        let of = (line.principal, (line.action, line.compartment));
+        let lines = self.lines.entry(of).or_default();
+        if lines.contains(&line) {
+            return Err(PolicyError::Twice(line.action));
+        }
+        lines.push(line);
+        self.forget(of);
+        Ok(())
+    }
+
+    /// A line is removed.
+    pub fn remove(&mut self, line: Line) {
+        let of = (line.principal, (line.action, line.compartment));
+        if let Some(lines) = self.lines.get_mut(&of) {
+            lines.retain(|held| *held != line);
+            if lines.is_empty() {
+                self.lines.remove(&of);
+            }
+        }
+        self.forget(of);
+    }
+
+    fn forget(&mut self, of: Own) {
+        self.own.get_mut().remove(&of);
+        self.kept.get_mut().clear();
     }
 
     /// The decision. Total and closed: what is not allowed, what casbin calls an error and what panics is refused.
     pub fn allows(&self, question: &Question) -> bool {
-        let Some(enforcer) = self.enforcers.get(&question.action) else { return false };
+        if let Some(kept) = self.kept.read().get(question) {
+            return *kept;
+        }
+        let answer = self.judge(question);
+        let mut kept = self.kept.write();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(*question, answer);
+        answer
+    }
+
+    fn judge(&self, question: &Question) -> bool {
+        let subject = (question.action, question.compartment);
+        let of = (question.principal, subject);
+        let own;
+        let enforcer = if self.lines.contains_key(&of) {
+            own = self.own(of);
+            own.as_deref()
+        } else {
+            self.enforcers.get(&subject)
+        };
+        // Where there is no row there is no enforcer: casbin would evaluate the matcher once on empty strings.
+        let Some(enforcer) = enforcer else { return false };
         let place = |place: Option<Place>| place.map_or_else(|| NOWHERE.to_owned(), place_text);
         let request = vec![
             principal_text(question.principal),
@@ -131,6 +221,23 @@ impl Policy {
             compartment_text(question.compartment).to_owned(),
         ];
         catch_unwind(AssertUnwindSafe(|| enforcer.enforce(request))).is_ok_and(|answer| answer.unwrap_or(false))
+    }
+
+    /// The enforcer of a principal with lines of its own; `None` where it can't be built: then everything is refused.
+    fn own(&self, of: Own) -> Option<Arc<Enforcer>> {
+        if let Some(built) = self.own.read().get(&of) {
+            return built.clone();
+        }
+        let mut rows = self.rows.get(&of.1).cloned().unwrap_or_default();
+        rows.extend(self.lines.get(&of).into_iter().flatten().map(line_row));
+        let built = enforcer(&self.model, rows, &self.held, of.1.0);
+        let built = built.inspect_err(|error| tracing::error!(%error, "a principal's own lines")).ok().map(Arc::new);
+        let mut own = self.own.write();
+        if own.len() >= OWN_MAX {
+            own.clear();
+        }
+        own.insert(of, built.clone());
+        built
     }
 
     /// The compartments in which the action is allowed: what a grant makes visible. `question.compartment` is not read.
