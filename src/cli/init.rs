@@ -1,20 +1,17 @@
 //! First run: root key, CA and certificate, databases, the first principal and its token.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
 use serde_json::{Value, json};
-use strongroom_envelope::{Identity, Recipient, seal_whole};
+use strongroom_envelope::Identity;
 use strongroom_keeper::root::{Root, RootError};
+use strongroom_keeper::{Authority, authority, create};
 use strongroom_protocol::SecretText;
-use zeroize::Zeroizing;
 
 use crate::Failed;
+use crate::certificates::{found, issue, write};
 use crate::config::{Config, SHARES_MARK};
 
 /// Whether the data directory holds a server.
@@ -52,6 +49,14 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
         return Err(Failed(format!("{} is not empty; name an empty data directory with --data-dir", folder.display())));
     }
     strongroom_domain::check_namespace(name).map_err(|error| Failed(format!("--name: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
+    if config.databases.keeper.is_some() {
+        let known = runtime.block_on(authority(&config.keeper()?)).map_err(|error| Failed(error.to_string()))?;
+        if let Some(authority) = known {
+            return join(config, &authority);
+        }
+    }
     let source = config.root();
     let words = |error: RootError| Failed(error.to_string());
     let mut shares = Vec::new();
@@ -73,14 +78,11 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
             root
         }
     };
-    for part in ["keeper", "catalog", "objects", "tls"] {
-        builder.create(folder.join(part)).map_err(|error| failed(folder, &error))?;
-    }
     let ca_file = folder.join("tls").join("ca.pem");
-    certificates(config, &root.to_recipient())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let made = runtime.block_on(strongroom_keeper::create(config.keeper()?, root, name));
+    parts(folder)?;
+    let authority = found(&root.to_recipient())?;
+    issue(config, &authority, &root)?;
+    let made = runtime.block_on(create(config.keeper()?, root, name, &authority));
     let (_, token) = made.map_err(|error| Failed(error.to_string()))?;
     let root_key_file = source.path().map_err(|error| Failed(error.to_string()))?;
     let shares: Vec<&str> = shares.iter().map(SecretText::expose).collect();
@@ -99,49 +101,30 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     Ok(made)
 }
 
-/// Years that the CA and the server's certificate are good for.
-const CA_YEARS: i32 = 10;
-const SERVER_YEARS: i32 = 2;
-
-fn certificates(config: &Config, root: &Recipient) -> Result<(), Failed> {
-    let failed = |error: rcgen::Error| Failed(format!("certificate: {error}"));
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    // The mean Gregorian year; a day more or less does not matter here.
-    let year = 1970 + i32::try_from(seconds / 31_556_952).unwrap_or(0);
-    let ca_key = KeyPair::generate().map_err(failed)?;
-    let mut ca = CertificateParams::new(Vec::new()).map_err(failed)?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    ca.distinguished_name.push(DnType::CommonName, "Strongroom local CA");
-    (ca.not_before, ca.not_after) = (rcgen::date_time_ymd(year, 1, 1), rcgen::date_time_ymd(year + CA_YEARS, 12, 28));
-    let ca_certificate = ca.self_signed(&ca_key).map_err(failed)?;
-    let server_key = KeyPair::generate().map_err(failed)?;
-    let mut server = CertificateParams::new(config.names()).map_err(failed)?;
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    server.distinguished_name.push(DnType::CommonName, "Strongroom");
-    server.use_authority_key_identifier_extension = true;
-    server.not_before = rcgen::date_time_ymd(year, 1, 1);
-    server.not_after = rcgen::date_time_ymd(year + SERVER_YEARS, 12, 28);
-    let issuer = Issuer::from_params(&ca, &ca_key);
-    let certificate = server.signed_by(&server_key, &issuer).map_err(failed)?;
-    let folder = config.data_dir.join("tls");
-    let ca_secret = Zeroizing::new(ca_key.serialize_pem());
-    write(&folder.join("ca.pem"), 0o644, ca_certificate.pem().as_bytes())?;
-    write(&folder.join("ca.key.age"), 0o600, &seal(ca_secret.as_bytes(), root)?)?;
-    write(&folder.join("server.pem"), 0o644, certificate.pem().as_bytes())?;
-    write(&folder.join("server.key"), 0o600, Zeroizing::new(server_key.serialize_pem()).as_bytes())
+fn parts(folder: &Path) -> Result<(), Failed> {
+    for part in ["keeper", "catalog", "objects", "tls"] {
+        let made = fs::DirBuilder::new().mode(0o700).create(folder.join(part));
+        made.map_err(|error| Failed(format!("{}: {error}", folder.join(part).display())))?;
+    }
+    Ok(())
 }
 
-/// The CA's key is needed once in years: it lies there for the root key only.
-fn seal(secret: &[u8], root: &Recipient) -> Result<Vec<u8>, Failed> {
-    let sealed = seal_whole(secret, std::slice::from_ref(root));
-    let (header, payload) = sealed.map_err(|error| Failed(format!("sealing the CA's key: {error}")))?;
-    Ok([header.as_bytes(), &payload].concat())
-}
-
-fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failed> {
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.map_err(|error| Failed(format!("{}: {error}", path.display())))
+/// Becomes a replica of the server whose database this is: nothing is made but a certificate of its own.
+fn join(config: &Config, authority: &Authority) -> Result<Value, Failed> {
+    let root = match config.root().read().map_err(|error| Failed(error.to_string()))? {
+        Root::Identity(root) => root,
+        Root::Waiting(_) => {
+            let mend = "copy the folder tls/ of another replica into the data directory, and start again";
+            return Err(Failed(format!("a replica whose root key is sealed can't issue its certificate: {mend}")));
+        }
+    };
+    parts(&config.data_dir)?;
+    issue(config, authority, &root)?;
+    Ok(json!({
+        "url": config.url(),
+        "ca_file": config.data_dir.join("tls").join("ca.pem"),
+        "data_dir": config.data_dir,
+        "root_key_file": config.root_key,
+        "joined": true,
+    }))
 }

@@ -16,5 +16,5 @@ mod range;
 pub use header::{HEADER_BYTES_MAX, Header, HeaderError};
 pub use keys::{FileKey, Identity, KeyError, Recipient};
 pub use meta::{SEALED_EXTRA_BYTES, SealedError, derive, keyed_hash, keyed_hash_is, open_meta, seal_meta};
-pub use payload::{NONCE_BYTES, Opener, Payload, PayloadError, SealError, Sealer, seal_whole};
+pub use payload::{NONCE_BYTES, OpenError, Opener, Payload, PayloadError, SealError, Sealer, open_whole, seal_whole};
 pub use range::{CHUNK_BYTES, ChunkRange, TAG_BYTES, ciphertext_len, plaintext_len};

@@ -5,9 +5,10 @@
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
+use zeroize::Zeroizing;
 
 use crate::header::{Header, HeaderError};
-use crate::keys::{FileKey, KeyError, Recipient};
+use crate::keys::{FileKey, Identity, KeyError, Recipient};
 use crate::range::{CHUNK_BYTES, TAG_BYTES};
 
 /// Bytes at the beginning of a payload, which make its key another for each sealing.
@@ -148,6 +149,33 @@ pub fn seal_whole(plain: &[u8], recipients: &[Recipient]) -> Result<(Header, Vec
     sealer.push(plain, &mut payload)?;
     sealer.finish(&mut payload)?;
     Ok((header, payload))
+}
+
+/// Opens a whole age file: what [`seal_whole`] made, header and payload together.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_whole(file: &[u8], identity: &Identity) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (header, payload) = Header::split_from(file)?;
+    let key = header.open(identity)?;
+    let (nonce, sealed) = payload.split_first_chunk().ok_or(PayloadError::Damaged)?;
+    // Never grows: a plaintext that is moved leaves a copy behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
+    let mut opener = Opener::new(&key, nonce);
+    opener.push(sealed, &mut plain)?;
+    opener.finish(&mut plain)?;
+    Ok(plain)
+}
+
+/// Why nothing was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The payload.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
 }
 
 /// Why nothing was sealed.

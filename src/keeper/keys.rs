@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use strongroom_domain::Compartment;
-use strongroom_envelope::{Header, HeaderError, Identity, Opener, Recipient, SealError, derive, seal_whole};
+use strongroom_envelope::{HeaderError, Identity, OpenError, Recipient, SealError, derive, open_whole, seal_whole};
 use strongroom_protocol::{MetaKeys, Secret};
 use zeroize::Zeroizing;
 
@@ -49,13 +49,10 @@ pub fn wrap(secret: &[u8; 32], recipients: &[Recipient]) -> Result<Vec<u8>, KeyE
 /// # Errors
 /// [`KeyError`].
 pub fn unwrap(file: &[u8], root: &Identity) -> Result<Secret<32>, KeyError> {
-    let (header, payload) = Header::split_from(file)?;
-    let key = header.open(root)?;
-    let (nonce, sealed) = payload.split_first_chunk().ok_or(KeyError::Damaged)?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(64));
-    let mut opener = Opener::new(&key, nonce);
-    opener.push(sealed, &mut plain).map_err(|_| KeyError::Damaged)?;
-    opener.finish(&mut plain).map_err(|_| KeyError::Damaged)?;
+    let plain = open_whole(file, root).map_err(|error| match error {
+        OpenError::Header(error) => KeyError::Header(error),
+        OpenError::Payload(_) => KeyError::Damaged,
+    })?;
     plain.as_slice().try_into().map(Secret::new).map_err(|_| KeyError::Damaged)
 }
 

@@ -20,5 +20,5 @@ mod token;
 mod waiting;
 
 pub use server::{Core, Keeper, ServeError, serve};
-pub use setup::{Settings, SetupError, create, open};
+pub use setup::{Authority, Settings, SetupError, authority, create, open};
 pub use waiting::{Waiting, protect, split};

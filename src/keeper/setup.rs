@@ -145,6 +145,31 @@ async fn start(
     }))
 }
 
+/// By whom servers prove who they are: a CA of this instance's own. It lies in the keeper's database, so that a replica that
+/// starts with an empty data directory gets a certificate that clients already trust.
+pub struct Authority {
+    /// PEM.
+    pub certificate: String,
+    /// The private key's PEM, as an age file for the root identity.
+    pub key_sealed: Vec<u8>,
+}
+
+/// The authority of a database that is initialised already; `None` for an empty one.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
+    let database = connect(settings).await?;
+    let value = async |name: &str| -> Result<Option<Vec<u8>>, sqlx::Error> {
+        let row = sqlx::query("SELECT value FROM instance WHERE name = $1").bind(name.to_owned());
+        row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
+    };
+    let (certificate, key) = (value("ca_certificate").await?, value("ca_key").await?);
+    let (Some(certificate), Some(key_sealed)) = (certificate, key) else { return Ok(None) };
+    let certificate = String::from_utf8(certificate).map_err(|_| LoadError::Value("certificate"))?;
+    Ok(Some(Authority { certificate, key_sealed }))
+}
+
 /// Initialises: a fresh keeper's secret for the root identity, and the first principal, who administers, reads the log and
 /// owns the namespace of its name. Gives its token, which is stored nowhere.
 ///
@@ -152,14 +177,29 @@ async fn start(
 ///
 /// # Errors
 /// [`SetupError`].
-pub async fn create(settings: Settings, root: Identity, first: &str) -> Result<(Arc<Core>, SecretText), SetupError> {
+pub async fn create(
+    settings: Settings,
+    root: Identity,
+    first: &str,
+    authority: &Authority,
+) -> Result<(Arc<Core>, SecretText), SetupError> {
     check_namespace(first)?;
     let database = connect(&settings).await?;
     let secret = Secret::new(random()?);
-    sqlx::query("INSERT INTO instance (name, value) VALUES ('secret', $1)")
-        .bind(wrap(secret.expose(), &wrap_for(&settings, &root)?)?)
-        .execute(&database.writer)
-        .await?;
+    let wrapped = wrap(secret.expose(), &wrap_for(&settings, &root)?)?;
+    let mut tx = database.begin().await?;
+    for (name, value) in [
+        ("secret", wrapped),
+        ("ca_certificate", authority.certificate.clone().into_bytes()),
+        ("ca_key", authority.key_sealed.clone()),
+    ] {
+        sqlx::query("INSERT INTO instance (name, value) VALUES ($1, $2)")
+            .bind(name.to_owned())
+            .bind(value)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
     let life_ms = i64::try_from(settings.token_life_max_s * 1000).unwrap_or(i64::MAX);
     let core = start(settings, root, &secret, database).await?;
     let text = token::generate()?;

@@ -147,7 +147,7 @@ async fn announce(mut output: BufReader<tokio::process::ChildStdout>, config: Co
     while output.read_line(&mut line).await.is_ok_and(|read| read > 0) {
         if line.starts_with("ready ") {
             println!("Strongroom serves {} (data in {})", config.url(), config.data_dir.display());
-            if let Some(first) = &first {
+            if let Some(first) = first.as_ref().filter(|first| first["admin_token"].is_string()) {
                 welcome(first);
             }
         }

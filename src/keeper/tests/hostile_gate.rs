@@ -8,7 +8,7 @@ use std::sync::Arc;
 use strongroom_domain::{Action, Compartment, RepoKind};
 use strongroom_envelope::{FileKey, Header, Identity, Recipient};
 use strongroom_keeper::root::Root;
-use strongroom_keeper::{Keeper as Trusted, Settings, create, serve};
+use strongroom_keeper::{Authority, Keeper as Trusted, Settings, create, serve};
 use strongroom_protocol::{
     Call, Credential, Grant, GrantId, Keeper, Numbered, ObjectRef, Refusal, Reply, Request, SecretText, Target, split,
 };
@@ -42,9 +42,10 @@ async fn house(name: &str) -> House {
         model: include_str!("../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../policies/roles.csv").to_owned(),
     };
+    let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();
     let again: Identity = root.to_secret_text().parse().expect("an identity");
-    let (_, token) = create(settings.clone(), root, "admin").await.expect("a fresh keeper");
+    let (_, token) = create(settings.clone(), root, "admin", &authority).await.expect("a fresh keeper");
     let keeper = Trusted::start(settings, Root::Identity(again)).await.expect("the same keeper");
     House { keeper, token, folder }
 }
