@@ -159,9 +159,11 @@ fn remote<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<St
     text.parse::<Remote>().map(|_| Some(text)).map_err(serde::de::Error::custom)
 }
 
+/// Also as the processes get it, where there may be none.
 fn bucket<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse::<S3>().map(|_| Some(text)).map_err(serde::de::Error::custom)
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.as_deref().map(str::parse::<S3>).transpose().map_err(serde::de::Error::custom)?;
+    Ok(text)
 }
 
 /// Native recipients only: a plug-in recipient names a program to run.
