@@ -187,7 +187,7 @@ pub enum RoleCommand {
     Grant {
         /// To whom
         user: String,
-        /// reader, writer, maintainer, owner, partner, auditor, security or admin
+        /// reader, writer, maintainer, owner, partner, auditor, security, monitor or admin
         role: Role,
         #[command(flatten)]
         place: Where,

@@ -139,6 +139,7 @@ impl From<ObjectError> for Refused {
         if matches!(error, ObjectError::Full) {
             return full();
         }
+        crate::metrics::OBJECTS_FAILED.add(1);
         tracing::error!(%error, "object store");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the object store is damaged or does not answer")
     }

@@ -9,6 +9,7 @@ mod credential;
 mod grants;
 mod keys;
 pub mod log;
+mod metrics;
 pub mod policy;
 pub mod root;
 mod server;

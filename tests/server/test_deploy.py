@@ -189,6 +189,8 @@ def balanced(make_server, tmp_path):
         text = (DEPLOY / "haproxy.cfg").read_text()
         text = text.replace("bind :443", f"bind 127.0.0.1:{port}").replace("log /dev/log local0", "log stdout local0")
         text = text.replace("10.0.0.11:8443", f"127.0.0.1:{free_port()}")
+        # The one that is down first, always.
+        text = text.replace("balance leastconn", "balance first")
         text = re.sub(r"10\.0\.0\.1[23]:8443", f"127.0.0.1:{server.port}", text).replace("strongroom.example.org", "localhost")
         file = tmp_path / "haproxy.cfg"
         file.write_text(text.replace("/etc/haproxy/strongroom-ca.pem", str(ca)))

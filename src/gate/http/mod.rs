@@ -117,7 +117,10 @@ pub async fn accept(
             let peer = Peer { ip: peer.ip(), cut: Arc::default() };
             // A second descriptor, by which a cut connection is told to forget what it did not send yet.
             let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
-            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else { return };
+            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else {
+                crate::metrics::HANDSHAKES_FAILED.add(1);
+                return;
+            };
             let cut = peer.cut.clone();
             let service = tower_service(service, peer);
             let mut http = hyper::server::conn::http1::Builder::new();

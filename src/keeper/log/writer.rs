@@ -1,7 +1,7 @@
 //! The one writer: takes what waits, commits it as a group, answers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use sqlx::{AnyConnection, Row};
@@ -15,6 +15,7 @@ use super::record::Record;
 use super::tiles::{Tiles, TilesError};
 use crate::change::{Change, ChangeError, apply_all};
 use crate::keys::{KeyError, OwnKeys};
+use crate::metrics;
 use crate::state::State;
 
 /// Records of one group, at most.
@@ -172,7 +173,10 @@ impl Log {
             self.send.send(Job { record, changes, decided, charge, done }).await.map_err(|_| gone())?;
             landed.await.map_err(|_| gone())?
         };
-        tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late))
+        let since = Instant::now();
+        let landed = tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late));
+        metrics::appended(since, landed.as_ref());
+        landed
     }
 }
 
@@ -206,6 +210,9 @@ impl Writer {
                 *self.position.write() = Position { size: tiles.size(), checkpoint };
                 self.tiles = tiles;
                 self.note_uses(&group);
+                metrics::group(
+                    group.iter().zip(&places).filter(|(_, place)| place.is_some()).map(|(job, _)| &job.record),
+                );
                 if !changes.is_empty() && places.iter().all(Option::is_some) {
                     let applied = apply_all(changes, generation, &mut self.state.write());
                     if let Err(error) = applied {
