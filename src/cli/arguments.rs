@@ -73,7 +73,7 @@ pub enum Command {
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
-    /// Keys: break-glass recovery of one object
+    /// Keys: break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
     /// A completion script for a shell, on standard output
@@ -466,6 +466,15 @@ pub enum Audit {
 /// Verbs about keys.
 #[derive(Subcommand)]
 pub enum Key {
+    /// Here, with the root key: a fresh key and certificate for the configured hosts, served from the next start. A
+    /// passphrase or shares come from standard input, a line each
+    RenewCertificate {
+        #[command(flatten)]
+        server: Server,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
     Recover {
         /// The repository

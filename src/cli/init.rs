@@ -5,16 +5,13 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
 use serde_json::{Value, json};
-use strongroom_envelope::{Identity, Recipient, seal_whole};
+use strongroom_envelope::Identity;
 use strongroom_keeper::root::{Root, RootError};
 use strongroom_protocol::SecretText;
-use zeroize::Zeroizing;
 
 use crate::Failed;
+use crate::certificates;
 use crate::config::{Config, SHARES_MARK};
 
 /// Whether the data directory holds a server.
@@ -77,7 +74,7 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
         builder.create(folder.join(part)).map_err(|error| failed(folder, &error))?;
     }
     let ca_file = folder.join("tls").join("ca.pem");
-    certificates(config, &root.to_recipient())?;
+    certificates::make(config, &root.to_recipient(), std::time::SystemTime::now())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
     let made = runtime.block_on(strongroom_keeper::create(config.keeper()?, root, name));
@@ -99,48 +96,11 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     Ok(made)
 }
 
-/// Years that the CA and the server's certificate are good for.
-const CA_YEARS: i32 = 10;
-const SERVER_YEARS: i32 = 2;
-
-fn certificates(config: &Config, root: &Recipient) -> Result<(), Failed> {
-    let failed = |error: rcgen::Error| Failed(format!("certificate: {error}"));
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    // The mean Gregorian year; a day more or less does not matter here.
-    let year = 1970 + i32::try_from(seconds / 31_556_952).unwrap_or(0);
-    let ca_key = KeyPair::generate().map_err(failed)?;
-    let mut ca = CertificateParams::new(Vec::new()).map_err(failed)?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    ca.distinguished_name.push(DnType::CommonName, "Strongroom local CA");
-    (ca.not_before, ca.not_after) = (rcgen::date_time_ymd(year, 1, 1), rcgen::date_time_ymd(year + CA_YEARS, 12, 28));
-    let ca_certificate = ca.self_signed(&ca_key).map_err(failed)?;
-    let server_key = KeyPair::generate().map_err(failed)?;
-    let mut server = CertificateParams::new(config.names()).map_err(failed)?;
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    server.distinguished_name.push(DnType::CommonName, "Strongroom");
-    server.use_authority_key_identifier_extension = true;
-    server.not_before = rcgen::date_time_ymd(year, 1, 1);
-    server.not_after = rcgen::date_time_ymd(year + SERVER_YEARS, 12, 28);
-    let issuer = Issuer::from_params(&ca, &ca_key);
-    let certificate = server.signed_by(&server_key, &issuer).map_err(failed)?;
-    let folder = config.data_dir.join("tls");
-    let ca_secret = Zeroizing::new(ca_key.serialize_pem());
-    write(&folder.join("ca.pem"), 0o644, ca_certificate.pem().as_bytes())?;
-    write(&folder.join("ca.key.age"), 0o600, &seal(ca_secret.as_bytes(), root)?)?;
-    write(&folder.join("server.pem"), 0o644, certificate.pem().as_bytes())?;
-    write(&folder.join("server.key"), 0o600, Zeroizing::new(server_key.serialize_pem()).as_bytes())
-}
-
-/// The CA's key is needed once in years: it lies there for the root key only.
-fn seal(secret: &[u8], root: &Recipient) -> Result<Vec<u8>, Failed> {
-    let sealed = seal_whole(secret, std::slice::from_ref(root));
-    let (header, payload) = sealed.map_err(|error| Failed(format!("sealing the CA's key: {error}")))?;
-    Ok([header.as_bytes(), &payload].concat())
-}
-
-fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failed> {
+/// Makes a file that is not there; durable when this returns.
+///
+/// # Errors
+/// What the system says, with the path.
+pub fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failed> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
     written.map_err(|error| Failed(format!("{}: {error}", path.display())))

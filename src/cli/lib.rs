@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod arguments;
+mod certificates;
 mod client;
 mod command;
 mod config;

@@ -134,3 +134,15 @@ def test_rules_and_dashboard_use_only_numbers_that_there_are(monitor):
     assert used - there == set()
     # And each family is shown somewhere.
     assert {family.name for family in families} - {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in used} == set()
+
+
+def test_at_debug_each_request_leaves_a_line_with_its_route_and_no_name(make_server, monkeypatch):
+    server = make_server()
+    server.stop()
+    monkeypatch.setenv("STRONGROOM_LOG", "debug")
+    server.start()
+    word = "wombat" + secrets.token_hex(4)
+    server.owner.http("GET", f"/admin/{word}/resolve/main/{word}.txt", headers={"X-Request-Id": word})
+    line = next(line for line in server.log().splitlines() if "answered" in line and "resolve" in line)
+    assert "/{kind}/{ns}/{name}/resolve/{rev}/{*path}" in line and "status=404" in line and "micros=" in line
+    assert word not in server.log()
