@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::http::Response;
 use strongroom_protocol::metrics::{Counter, DURATIONS, Histogram, Text};
+use tracing::Instrument;
 
 /// Requests by route and hundred of the status. As many lines as the table has routes and classes, at most.
 static REQUESTS: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>> = Mutex::new(BTreeMap::new());
@@ -47,13 +48,20 @@ pub async fn counted(
 ) -> Response<Body> {
     BEGUN.add(1);
     let (_in_flight, since) = (InFlight, Instant::now());
-    let answer = answer.await;
+    let span = tracing::debug_span!("request", method, route);
+    let answer = answer.instrument(span.clone()).await;
     let status = answer.status().as_u16();
     TOOK.observe_time(since.elapsed());
     *REQUESTS.lock().unwrap_or_else(PoisonError::into_inner).entry((method, route, status / 100)).or_default() += 1;
-    let (request, micros) = (answer.headers().get("x-request-id"), since.elapsed().as_micros());
-    tracing::debug!(?request, method, route, status, micros, "answered");
+    // An id that is not of our own making is a client's words: its record has it, and not this line.
+    let id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| is_ours(id));
+    let micros = since.elapsed().as_micros();
+    span.in_scope(|| tracing::debug!(id, status, micros, "answered"));
     answer
+}
+
+fn is_ours(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// All of it.
