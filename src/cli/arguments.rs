@@ -74,7 +74,7 @@ pub enum Command {
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
-    /// Keys: break-glass recovery of one object
+    /// Keys: break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
     /// A completion script for a shell, on standard output
@@ -188,7 +188,7 @@ pub enum RoleCommand {
     Grant {
         /// To whom
         user: String,
-        /// reader, writer, maintainer, owner, partner, auditor, security or admin
+        /// reader, writer, maintainer, owner, partner, auditor, security, monitor or admin
         role: Role,
         #[command(flatten)]
         place: Where,
@@ -470,6 +470,15 @@ pub enum Audit {
 /// Verbs about keys.
 #[derive(Subcommand)]
 pub enum Key {
+    /// Here, with the root key: a fresh key and certificate for the configured hosts, served from the next start. A
+    /// passphrase or shares come from standard input, a line each
+    RenewCertificate {
+        #[command(flatten)]
+        server: Server,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
     Recover {
         /// The repository

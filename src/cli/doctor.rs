@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use strongroom_database::Remote;
 
+use crate::certificates;
 use crate::config::{Config, Mode};
 
 /// Something that was found.
@@ -75,6 +77,9 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         {
             add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
         }
+    }
+    if let Some((refused, what, mend)) = certificates::examine(config, SystemTime::now()) {
+        add(refused && production, what, mend);
     }
     if config.tls12 {
         let mend = "remove server.tls12 once no client needs it".to_owned();

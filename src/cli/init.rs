@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use strongroom_envelope::Identity;
@@ -80,8 +81,9 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     };
     let ca_file = folder.join("tls").join("ca.pem");
     parts(folder)?;
-    let authority = found(&root.to_recipient())?;
-    issue(config, &authority, &root)?;
+    let now = SystemTime::now();
+    let authority = found(&root.to_recipient(), now)?;
+    issue(config, &authority, &root, now)?;
     let made = runtime.block_on(create(config.keeper()?, root, name, &authority));
     let (_, token) = made.map_err(|error| Failed(error.to_string()))?;
     let root_key_file = source.path().map_err(|error| Failed(error.to_string()))?;
@@ -119,7 +121,7 @@ fn join(config: &Config, authority: &Authority) -> Result<Value, Failed> {
         }
     };
     parts(&config.data_dir)?;
-    issue(config, authority, &root)?;
+    issue(config, authority, &root, SystemTime::now())?;
     Ok(json!({
         "url": config.url(),
         "ca_file": config.data_dir.join("tls").join("ca.pem"),

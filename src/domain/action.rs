@@ -62,6 +62,8 @@ words!(
         LockManage = "lock.manage",
         /// Search, verify and prove the audit log.
         AuditRead = "audit.read",
+        /// Read the server's numbers; no name is among them.
+        MetricsRead = "metrics.read",
         /// Give a sealed server a share of its root key; a share is its own credential, so no role has it.
         SystemUnseal = "system.unseal",
         /// Break glass: take out an object with its identity.
@@ -86,6 +88,8 @@ words!(
         Auditor = "auditor",
         /// Locks and seals, no content.
         Security = "security",
+        /// Reads the server's numbers and nothing else.
+        Monitor = "monitor",
         /// People and settings, no content.
         Admin = "admin",
     }

@@ -52,6 +52,7 @@ impl Rest {
                 Some(Err(_)) => return Err(Refused::bad("the body was cut")),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        crate::metrics::RECEIVED.add(data.len() as u64);
                         return Ok(Some(data));
                     }
                 }

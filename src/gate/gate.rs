@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UnixStream};
 
 use crate::buffers::Buffers;
 use crate::http;
+use crate::metrics;
 use crate::routes;
 use crate::sandbox::{self, Outgoing, Sandbox};
 use crate::stream::RUN_BYTES;
@@ -225,8 +226,14 @@ async fn sweep(gate: Arc<Gate>) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         match gate.catalog.sweep(&gate.objects, now - LEFTOVER_MS).await {
-            Ok(removed) => tracing::info!(removed, "leftovers swept"),
-            Err(error) => tracing::error!(%error, "leftovers not swept"),
+            Ok(removed) => {
+                metrics::SWEPT.add(removed);
+                tracing::info!(removed, "leftovers swept");
+            }
+            Err(error) => {
+                metrics::SWEEPS_FAILED.add(1);
+                tracing::error!(%error, "leftovers not swept");
+            }
         }
         tokio::time::sleep(SWEEP_EVERY).await;
     }

@@ -9,6 +9,7 @@ mod gate;
 mod http;
 mod hub;
 mod intake;
+mod metrics;
 mod refused;
 mod routes;
 mod sandbox;

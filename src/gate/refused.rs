@@ -141,6 +141,7 @@ impl From<CatalogError> for Refused {
 
 impl From<ObjectError> for Refused {
     fn from(error: ObjectError) -> Self {
+        crate::metrics::OBJECTS_FAILED.add(1);
         tracing::error!(%error, "object store");
         match error {
             ObjectError::Full => full(),

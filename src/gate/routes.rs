@@ -19,6 +19,7 @@ use strongroom_protocol::Call as Origin;
 use crate::call::{Call, Rest, credential};
 use crate::gate::Gate;
 use crate::http::{Peer, clean};
+use crate::metrics::counted;
 use crate::refused::Refused;
 use crate::{api, hub};
 
@@ -55,12 +56,21 @@ pub struct Route {
 impl Route {
     /// Method and pattern, for the record: never the raw URL.
     pub fn label(&self) -> String {
+        format!("{} {}", self.method, self.pattern())
+    }
+
+    /// The method, of the few that the table names.
+    fn method_word(&'static self) -> &'static str {
+        self.method.as_str()
+    }
+
+    fn pattern(&self) -> String {
         let base = match self.base {
             Base::Root => "",
             Base::Api => "/api/{kind}s",
             Base::Web => "/{kind}",
         };
-        format!("{} {base}{}", self.method, self.path)
+        format!("{base}{}", self.path)
     }
 
     fn paths(&self) -> Vec<(String, Option<RepoKind>)> {
@@ -134,6 +144,7 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/lock"                        LockManage  api::admin::post;
     POST   Root "/api/strongroom/v1/audit"                       AuditRead   api::admin::post;
     POST   Root "/api/strongroom/v1/key/recover"                 KeyRecover  api::recover::post;
+    GET    Root "/api/strongroom/metrics"                        MetricsRead api::metrics::get;
     POST   Root "/api/strongroom/v1/unseal"                      SystemUnseal api::unseal::post;
 };
 
@@ -152,17 +163,24 @@ pub fn router(gate: Arc<Gate>) -> Router {
     for route in ROUTES {
         // The table names only methods that axum knows.
         let filter = MethodFilter::try_from(route.method.clone()).expect("a common method");
+        // One leak a route, at the start: labels live as long as the table.
+        let label: &'static str = route.pattern().leak();
         for (path, kind) in route.paths() {
             let gate = gate.clone();
-            let handler = move |params: Params, request: Request| run(gate, route, kind, params, request);
+            let handler = move |params: Params, request: Request| {
+                counted(route.method_word(), label, run(gate, route, kind, params, request))
+            };
             router = router.route(&path, on(filter, handler));
         }
     }
     let (missing, method) = (gate.clone(), gate);
     router
-        .fallback(move |request: Request| nothing(missing, request, StatusCode::NOT_FOUND, "no such route"))
+        .fallback(move |request: Request| {
+            counted("other", "none", nothing(missing, request, StatusCode::NOT_FOUND, "no such route"))
+        })
         .method_not_allowed_fallback(move |request: Request| {
-            nothing(method, request, StatusCode::METHOD_NOT_ALLOWED, "no such method on this route")
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            counted("other", "none", nothing(method, request, status, "no such method on this route"))
         })
 }
 

@@ -177,6 +177,7 @@ async fn step(state: Option<State>) -> Step {
     let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.range.end);
     match state.object.read(&state.gate.buffers, state.at..end).await {
         Ok(plain) => {
+            crate::metrics::SENT.add(end - state.at);
             state.at = end;
             Some((Ok(plain), Some(state)))
         }

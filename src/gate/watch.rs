@@ -29,6 +29,16 @@ struct Stop {
     cut: Arc<Cut>,
 }
 
+impl Stop {
+    fn end(&self) {
+        // The connection first: a stream that ends by itself must find it cut.
+        self.cut.now();
+        if !self.over.swap(true, Ordering::Release) {
+            crate::metrics::CUT.add(1);
+        }
+    }
+}
+
 impl Watch {
     /// Watches a grant; a connection that sends under it is cut when it is over.
     pub fn add(&self, grant: &Grant, peer: &Peer) -> Watched {
@@ -40,8 +50,7 @@ impl Watch {
     /// Ends all streams: the process is about to stop.
     pub fn end_all(&self) {
         for stop in self.lock().values() {
-            stop.cut.now();
-            stop.over.store(true, Ordering::Release);
+            stop.end();
         }
     }
 
@@ -57,9 +66,7 @@ impl Watch {
             let dead = keeper.renew(grants.clone()).await.unwrap_or(grants);
             let held = self.lock();
             for stop in dead.iter().filter_map(|id| held.get(id)) {
-                // The connection first: a stream that ends by itself must find it cut.
-                stop.cut.now();
-                stop.over.store(true, Ordering::Release);
+                stop.end();
             }
         }
     }

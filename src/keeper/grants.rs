@@ -61,6 +61,11 @@ impl Grants {
         self.live.get_mut(&id)
     }
 
+    /// How many live.
+    pub fn count(&self) -> usize {
+        self.live.len()
+    }
+
     /// Ends one.
     pub fn remove(&mut self, id: GrantId) {
         self.live.remove(&id);

@@ -10,6 +10,7 @@ mod follow;
 mod grants;
 mod keys;
 pub mod log;
+mod metrics;
 pub mod policy;
 pub mod root;
 mod server;

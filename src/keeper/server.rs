@@ -14,6 +14,7 @@ use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::keys::OwnKeys;
 use crate::log::{Entry, Log, LogError, Record};
+use crate::metrics;
 use crate::root::Root;
 use crate::setup::{Settings, SetupError};
 use crate::state::State;
@@ -67,7 +68,10 @@ impl Core {
             let charge = if outcome.is_ok() { self.charge(&record) } else { None };
             let decided = Some(record.generation);
             match self.log.append(Entry { record, decided, charge, ..Entry::default() }).await {
-                Ok(_) => return outcome,
+                Ok(_) => {
+                    metrics::decided(outcome.as_ref().err());
+                    return outcome;
+                }
                 Err(LogError::Stale) => continue,
                 Err(LogError::OverBudget) => return Err(self.over_budget(&judge).await),
                 Err(error) => return Err(Refusal::Unavailable(error.to_string())),
@@ -90,7 +94,10 @@ impl Core {
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
             match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
-                Ok(_) => return outcome,
+                Ok(_) => {
+                    metrics::decided(outcome.as_ref().err());
+                    return outcome;
+                }
                 Err(LogError::Stale) => continue,
                 Err(LogError::Taken) => return Err(Refusal::Conflict("that name is taken".to_owned())),
                 Err(error) => return Err(Refusal::Unavailable(error.to_string())),
@@ -140,6 +147,7 @@ impl Keeper {
     /// # Errors
     /// [`SetupError`].
     pub async fn start(settings: Settings, root: Root) -> Result<Arc<Self>, SetupError> {
+        metrics::start();
         let (core, waiting) = match root {
             Root::Identity(identity) => (Some(crate::setup::open(settings.clone(), identity).await?), None),
             Root::Waiting(waiting) => (None, Some(waiting)),

@@ -345,6 +345,17 @@ impl Keeper {
         }
     }
 
+    /// The keeper's numbers, as text for Prometheus.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn metrics(&self, grant: &Grant) -> Result<String, Refusal> {
+        match self.ask(Request::Metrics { grant: grant.id() }).await? {
+            Reply::Metrics(text) => Ok(text),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Which of these grants are over.
     ///
     /// # Errors

@@ -153,6 +153,8 @@ pub enum Reply {
     Ticket(SecretText, i64),
     /// To `Renew`: those that are over.
     Dead(Vec<GrantId>),
+    /// To `Metrics`: the keeper's part of the exposition, without a name in it.
+    Metrics(String),
     /// To `Admin`.
     Admin(Box<AdminReply>),
     /// Done and recorded.

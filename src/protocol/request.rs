@@ -218,6 +218,11 @@ pub enum Request {
         /// For what.
         purpose: Purpose,
     },
+    /// The keeper's numbers.
+    Metrics {
+        /// Under which grant, one for `metrics.read`.
+        grant: GrantId,
+    },
     /// Which of these grants are dead?
     Renew {
         /// Those with a stream in flight.

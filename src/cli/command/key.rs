@@ -1,4 +1,4 @@
-//! `key recover`: break glass.
+//! `key recover`: break glass. `key renew-certificate`: on this machine, with the root key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,11 +6,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
+use strongroom_keeper::root::Root;
+use strongroom_protocol::SecretText;
+use zeroize::Zeroizing;
 
-use crate::Failed;
-use crate::arguments::Key;
+use crate::arguments::{Key, Server};
 use crate::client::Client;
+use crate::config::Config;
 use crate::show::show;
+use crate::{Failed, certificates};
 
 fn create(path: &Path) -> Result<File, Failed> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -20,9 +24,14 @@ fn create(path: &Path) -> Result<File, Failed> {
 /// `strongroom key …`.
 ///
 /// # Errors
-/// The server's reason; neither file is overwritten.
+/// The reason. Of a recovery, the server's; neither file is overwritten.
 pub fn run(key: Key) -> Result<(), Failed> {
-    let Key::Recover { repo, kind, revision, path, out, identity_out, remote } = key;
+    let (repo, kind, revision, path, out, identity_out, remote) = match key {
+        Key::RenewCertificate { server, json } => return renew(&server, json),
+        Key::Recover { repo, kind, revision, path, out, identity_out, remote } => {
+            (repo, kind, revision, path, out, identity_out, remote)
+        }
+    };
     let client = Client::new(&remote)?;
     let (mut file, mut identity_file) = (create(&out)?, create(&identity_out)?);
     let body = json!({"kind": kind.kind.word(), "repo": repo.as_str(), "revision": revision, "path": path});
@@ -55,4 +64,25 @@ pub fn run(key: Key) -> Result<(), Failed> {
             Err(error)
         }
     }
+}
+
+fn renew(server: &Server, json: bool) -> Result<(), Failed> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let config = Config::load(server)?;
+    let root = match config.root().read().map_err(|error| Failed(error.to_string()))? {
+        Root::Identity(root) => root,
+        Root::Waiting(mut waiting) => loop {
+            let mut line = Zeroizing::new(String::new());
+            let read =
+                std::io::stdin().read_line(&mut line).map_err(|error| Failed(format!("standard input: {error}")))?;
+            if read == 0 {
+                return Err(Failed("the root key needs its passphrase, or more shares".to_owned()));
+            }
+            if let Some(root) = waiting.take(&SecretText::new(line.trim().to_owned())).map_err(Failed)? {
+                break root;
+            }
+        },
+    };
+    show(&certificates::renew(&config, &root, std::time::SystemTime::now())?, json);
+    Ok(())
 }

@@ -1,5 +1,6 @@
-//! Strongroom's own API: `POST /api/strongroom/v1/…`, which the command line uses.
+//! Strongroom's own API: `POST /api/strongroom/v1/…`, which the command line uses, and the numbers for Prometheus.
 
 pub mod admin;
+pub mod metrics;
 pub mod recover;
 pub mod unseal;

@@ -70,9 +70,13 @@ impl Cut {
 pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
     let folder = settings.data_dir.join("tls");
     let read = |what: &str, error: &dyn std::fmt::Display| format!("{}: {error}", folder.join(what).display());
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(folder.join("server.pem")).map_err(|error| read("server.pem", &error))?.collect();
-    let chain = chain.map_err(|error| read("server.pem", &error))?;
+    let chain = |name: &str| -> Result<Vec<_>, String> {
+        let found = CertificateDer::pem_file_iter(folder.join(name)).map_err(|error| read(name, &error))?;
+        found.collect::<Result<_, _>>().map_err(|error| read(name, &error))
+    };
+    // Beside its key where it can be, so that the two can't be of different renewals.
+    let beside = chain("server.key")?;
+    let chain = if beside.is_empty() { chain("server.pem")? } else { beside };
     let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let versions: &[&_] = if settings.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
@@ -118,7 +122,10 @@ pub async fn accept(
             let peer = Peer { ip: peer.ip(), cut: Arc::default() };
             // A second descriptor, by which a cut connection is told to forget what it did not send yet.
             let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
-            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else { return };
+            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else {
+                crate::metrics::HANDSHAKES_FAILED.add(1);
+                return;
+            };
             let cut = peer.cut.clone();
             let service = tower_service(service, peer);
             let mut http = hyper::server::conn::http1::Builder::new();

@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod authorize;
 mod list;
+mod metrics;
 mod object;
 mod people;
 mod repo;
@@ -52,6 +53,7 @@ impl Core {
                 self.answer_list_repos(call, credential, kind, author, after, limit).await
             }
             Request::Ticket { grant, purpose } => self.answer_ticket(grant, purpose),
+            Request::Metrics { grant } => self.answer_metrics(grant),
             Request::Renew { grants } => self.answer_renew(&grants).await,
             Request::Release { grants } => {
                 let mut live = self.grants.lock();

@@ -3,6 +3,7 @@
 use strongroom_protocol::Refusal;
 
 use crate::log::{Charge, Entry, Record};
+use crate::metrics;
 use crate::server::{Core, now_ms};
 use crate::state::State;
 
@@ -33,7 +34,10 @@ impl Core {
         record.outcome = "denied".to_owned();
         record.reason = refusal.to_string();
         match self.log.append(Entry { record, ..Entry::default() }).await {
-            Ok(_) => refusal,
+            Ok(_) => {
+                metrics::decided(Some(&refusal));
+                refusal
+            }
             Err(error) => Refusal::Unavailable(error.to_string()),
         }
     }

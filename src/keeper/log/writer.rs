@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use sqlx::any::AnyRow;
@@ -21,6 +21,7 @@ use super::tiles::{Tiles, TilesError};
 use crate::change::{Change, ChangeError, publish};
 use crate::follow::Follow;
 use crate::keys::{KeyError, OwnKeys};
+use crate::metrics;
 
 /// Records of one group, at most.
 const GROUP: usize = 256;
@@ -220,7 +221,10 @@ impl Log {
             self.send.send(Job { entry, done }).await.map_err(|_| gone())?;
             landed.await.map_err(|_| gone())?
         };
-        tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late))
+        let since = Instant::now();
+        let landed = tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late));
+        metrics::appended(since, landed.as_ref());
+        landed
     }
 }
 
@@ -269,6 +273,9 @@ impl Writer {
                     self.tiles = tiles;
                 }
                 self.note_uses(used);
+                metrics::group(
+                    entries.iter().zip(&places).filter(|(_, place)| place.is_ok()).map(|(entry, _)| &entry.record),
+                );
                 if !changes.is_empty() && places.iter().all(Result::is_ok) {
                     let applied = self.follow.apply(changes, generation).await;
                     if let Err(error) = applied {

@@ -111,6 +111,7 @@ async fn a_reading_grant_opens_its_own_repository_and_nothing_else() {
     let envelopes = vec![(docs(&one).envelope, Some(Compartment::Docs), Compartment::Docs)];
     assert!(gate.rewrap(&one, envelopes).await.is_err(), "re-wrapping is writing");
     assert!(gate.recover(&one, docs(&one)).await.is_err(), "the glass is not for readers");
+    assert!(gate.metrics(&one).await.is_err(), "the numbers are for whoever may read them");
     assert!(gate.wrote(&one, "commit", "main".to_owned(), None, Vec::new()).await.is_err(), "a record of a write");
 }
 

@@ -51,8 +51,9 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
          owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete whoami\n\
          partner: whoami\n\
          auditor: whoami audit.read\n\
-         security: whoami lock.manage audit.read\n\
-         admin: whoami user.manage role.manage token.manage lock.manage\n"
+         security: whoami lock.manage audit.read metrics.read\n\
+         monitor: whoami metrics.read\n\
+         admin: whoami user.manage role.manage token.manage lock.manage metrics.read\n"
     );
     assert_eq!(matrix, expected);
 }
