@@ -194,8 +194,7 @@ async fn resume<'a>(
 ) -> Result<Vec<Merged<'a>>, CatalogError> {
     let mut open = Vec::new();
     let mut tops = tops.to_vec();
-    let mut segments = after.split('/').peekable();
-    while let Some(segment) = segments.next() {
+    for segment in after.split('/') {
         let mut merged = Merged::from(prefix.clone(), &tops, &folded(segment)).await?;
         let at = (folded(segment), segment.to_owned());
         let mut there = None;

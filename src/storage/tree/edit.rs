@@ -104,10 +104,8 @@ impl PartTree<'_> {
             let held = held.get(&key);
             let mut there: BTreeMap<String, Entry> = held.cloned().into_iter().collect();
             for (name, change) in group {
-                match self.changed(name, there.remove(name), change, written).await? {
-                    Some(entry) => drop(there.insert(name.clone(), entry)),
-                    None => {}
-                }
+                let now = self.changed(name, there.remove(name), change, written).await?;
+                there.extend(now.map(|entry| (name.clone(), entry)));
             }
             let mut names = there.keys();
             if let (Some(name), Some(twin)) = (names.next(), names.next()) {

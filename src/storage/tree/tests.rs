@@ -407,11 +407,11 @@ async fn the_last_commit_of_a_path_is_the_one_that_a_comparison_of_all_files_fin
         let count = if round == 0 { 600 } else { 1 + numbers.below(5) };
         for _ in 0..count {
             let n = numbers.below(900);
-            let at = if n % 2 == 0 { format!("flat{n:03}") } else { format!("dir/{}/x{n}", n % 4) };
+            let at = if n.is_multiple_of(2) { format!("flat{n:03}") } else { format!("dir/{}/x{n}", n % 4) };
             if !used.insert(at.clone()) {
                 continue;
             }
-            let compartment = if n % 5 == 0 { Compartment::Code } else { Compartment::Data };
+            let compartment = if n.is_multiple_of(5) { Compartment::Code } else { Compartment::Data };
             if model.contains_key(&at) && numbers.below(3) == 0 {
                 model.remove(&at);
                 operations.push(Operation::Delete(path(&at)));
