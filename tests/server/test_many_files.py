@@ -105,3 +105,17 @@ def test_a_cursor_that_is_none_of_this_directory_is_refused(server, owner):
     assert [line["path"] for line in answer.json()] == ["a/b.md", "c.md"]
     answer = owner.http("GET", "/api/models/admin/cursors/tree/main?recursive=true&cursor=a/nothing.md")
     assert [line["path"] for line in answer.json()] == ["c.md"]
+
+
+def test_lists_of_repositories_are_paged_whole_whatever_is_filtered(server, owner):
+    names = [f"paged-{n}" for n in range(7)]
+    for n, name in enumerate(names):
+        owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"})
+        commit(owner, f"admin/{name}", {"README.md": f"---\ntags: [t{n % 2}]\n---\n".encode()})
+    owner.http("POST", "/api/repos/create", {"name": "another", "organization": "admin"})
+    for query, expected in [("", names), ("&filter=t0", names[::2]), ("&filter=t1&sort=createdAt", names[1::2])]:
+        for limit in (1, 2, 100):
+            lines, sizes = pages(owner, f"/api/models?search=paged-{query}&limit={limit}")
+            # The newest first.
+            assert [line["id"] for line in lines] == [f"admin/{name}" for name in reversed(expected)], (query, limit)
+            assert max(sizes) <= limit

@@ -33,7 +33,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| Refused::bad(format!("{name} is a number"))),
     };
-    let (limit, start) = (number("limit", PAGE)?.min(PAGE), number("cursor", 0)?);
+    let (limit, start) = (number("limit", PAGE)?.clamp(1, PAGE), number("cursor", 0)?);
     let heads = heads(&gate, &call, kind, sort.starts_with("created")).await?;
     let tags: Vec<&str> = call.queries("filter").collect();
     let mut page = Vec::new();
