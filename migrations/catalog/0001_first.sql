@@ -6,7 +6,7 @@ CREATE TABLE ref (
 CREATE TABLE commit_object (
   repo BLOB NOT NULL, id BLOB NOT NULL, parent BLOB, time_ms BIGINT NOT NULL, body_sealed BLOB NOT NULL,
   PRIMARY KEY (repo, id));
--- One directory in one compartment. The id is a keyed hash of the content: equal directories are stored once.
+-- Nodes of directories, each in one compartment. The id is a keyed hash of the content: equal nodes are stored once.
 CREATE TABLE tree (
   repo BLOB NOT NULL, compartment TEXT NOT NULL, id BLOB NOT NULL, body_sealed BLOB NOT NULL,
   PRIMARY KEY (repo, compartment, id));

@@ -9,7 +9,7 @@ pub const PATH_BYTES_MAX: usize = 1024;
 /// Bytes of one segment of a path: `NAME_MAX` of every file system a client would write it to.
 pub const PATH_SEGMENT_BYTES_MAX: usize = 255;
 
-/// Directories a path may go through: a listing walks one sealed tree object for each.
+/// Directories a path may go through: a look-up opens a sealed node or more for each.
 pub const PATH_DEPTH_MAX: usize = 64;
 
 /// Bytes of a branch, tag or other revision as it is written in a URL, decoded.

@@ -1,11 +1,15 @@
 //! The catalogue's database and its refs.
 
-use sqlx::Row;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Row};
 use strongroom_database::{Database, Source};
 use strongroom_domain::{Commit, Revision};
 use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
 
+use crate::cache::Cache;
 use crate::objects::ObjectError;
 
 /// A repository, as the keeper names it to the gate.
@@ -58,6 +62,7 @@ impl From<sqlx::Error> for CatalogError {
 #[derive(Clone)]
 pub struct Catalog {
     pub(crate) database: Database,
+    pub(crate) cache: Arc<Cache>,
 }
 
 /// A branch or a tag.
@@ -89,6 +94,18 @@ pub struct Ref {
     pub target: Commit,
 }
 
+/// Where a branch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The commit.
+    pub commit: Commit,
+    /// When it was made, Unix milliseconds.
+    pub time_ms: i64,
+}
+
+/// Values that one statement asks for, at most.
+pub(crate) const BATCH: usize = 500;
+
 /// Hex digits of a commit that are enough to ask by.
 const SHORT_MIN: usize = 4;
 
@@ -108,7 +125,7 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn open(source: &Source) -> Result<Self, CatalogError> {
         let migrations = [include_str!("../../migrations/catalog/0001_first.sql")];
-        Ok(Self { database: Database::open(source, &migrations).await? })
+        Ok(Self { database: Database::open(source, &migrations).await?, cache: Arc::default() })
     }
 
     pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
@@ -186,6 +203,39 @@ impl Catalog {
             [row] => bytes20(row.try_get("id")?).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// Where a branch of this name is in each of these repositories; those without one are left out.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn heads(
+        &self,
+        repos: &[(RepoId, &MetaKeys)],
+        name: &str,
+    ) -> Result<HashMap<RepoId, Head>, CatalogError> {
+        let mut heads = HashMap::with_capacity(repos.len());
+        for batch in repos.chunks(BATCH / 2) {
+            let wanted =
+                (0..batch.len()).map(|at| format!("(r.repo = ${} AND r.name_index = ${})", 2 * at + 1, 2 * at + 2));
+            let text = format!(
+                "SELECT r.repo, r.target, c.time_ms FROM ref r JOIN commit_object c \
+                 ON c.repo = r.repo AND c.id = r.target WHERE {}",
+                wanted.collect::<Vec<_>>().join(" OR ")
+            );
+            // Numbers of parameters, and nothing else.
+            let mut query = sqlx::query(AssertSqlSafe(text));
+            for (repo, shared) in batch {
+                query = query.bind(repo.to_vec()).bind(Self::ref_index(shared, name));
+            }
+            for row in query.fetch_all(&self.database.reader).await? {
+                let repo: Vec<u8> = row.try_get("repo")?;
+                let repo = repo.try_into().map_err(|_| CatalogError::Value("repository id"))?;
+                let head = Head { commit: bytes20(row.try_get("target")?)?, time_ms: row.try_get("time_ms")? };
+                heads.insert(repo, head);
+            }
+        }
+        Ok(heads)
     }
 
     /// Adds a branch or a tag.
@@ -281,6 +331,8 @@ impl Catalog {
         ] {
             sqlx::query(statement).bind(repo.to_vec()).execute(&mut *tx).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.cache.forget(repo);
+        Ok(())
     }
 }

@@ -8,17 +8,18 @@ use strongroom_domain::{Commit, Compartment, RepoPath, Sha256};
 use strongroom_envelope::{keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
 
+use crate::cache::{Place as CachePlace, Sealed};
 use crate::catalog::{Catalog, CatalogError, RepoId, bytes20, now_ms};
 use crate::git::{commit_id, tree_id};
 use crate::objects::ObjectId;
-use crate::tree::{Edits, Entry, FileEntry, NewTree, PartTree};
+use crate::tree::{Changes, FileEntry, NewTree, PartTree};
 
 /// The top directory of a compartment: the id it is stored under, and git's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// Of which compartment.
     pub compartment: Compartment,
-    /// Stored under.
+    /// Its top node is stored under.
     pub id: [u8; 32],
     /// Git's id.
     pub git: [u8; 20],
@@ -87,20 +88,26 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]; also where it is missing.
     pub async fn commit(&self, repo: RepoId, shared: &MetaKeys, id: Commit) -> Result<CommitInfo, CatalogError> {
-        let row = sqlx::query("SELECT parent, time_ms, body_sealed FROM commit_object WHERE repo = $1 AND id = $2")
-            .bind(repo.to_vec())
-            .bind(id.as_bytes().to_vec())
-            .fetch_optional(&self.database.reader)
-            .await?;
-        let row = row.ok_or(CatalogError::Value("commit"))?;
-        let sealed: Vec<u8> = row.try_get("body_sealed")?;
-        let body = open_meta(shared.seal.expose(), &Self::place(&repo, &id), &sealed)?;
-        Ok(CommitInfo {
-            id,
-            parent: row.try_get::<Option<Vec<u8>>, _>("parent")?.map(bytes20).transpose()?,
-            time_ms: row.try_get("time_ms")?,
-            body: postcard::from_bytes(&body).map_err(|_| CatalogError::Value("commit"))?,
-        })
+        let place = CachePlace::commit(repo, id);
+        let sealed = match self.cache.get(&place) {
+            Some(sealed) => sealed,
+            None => {
+                let text = "SELECT parent, time_ms, body_sealed FROM commit_object WHERE repo = $1 AND id = $2";
+                let row = sqlx::query(text)
+                    .bind(repo.to_vec())
+                    .bind(id.as_bytes().to_vec())
+                    .fetch_optional(&self.database.reader)
+                    .await?;
+                let row = row.ok_or(CatalogError::Value("commit"))?;
+                let parent = row.try_get::<Option<Vec<u8>>, _>("parent")?.map(bytes20).transpose()?;
+                let commit = Some((parent, row.try_get("time_ms")?));
+                self.cache.put(place, Sealed { body: row.try_get("body_sealed")?, commit })
+            }
+        };
+        let body = open_meta(shared.seal.expose(), &Self::place(&repo, &id), &sealed.body)?;
+        let (parent, time_ms) = sealed.commit.ok_or(CatalogError::Value("commit"))?;
+        let body = postcard::from_bytes(&body).map_err(|_| CatalogError::Value("commit"))?;
+        Ok(CommitInfo { id, parent, time_ms, body })
     }
 
     /// Makes a commit over a parent and, where `branch` is named, moves that branch from the parent to it. One
@@ -133,12 +140,8 @@ impl Catalog {
                 continue;
             };
             let tree = PartTree { catalog: self, repo, compartment, keys: part };
-            let edits = self.edits(&tree, old.map(|root| &root.id), operations).await?;
-            if edits.is_empty() {
-                roots.extend(old.cloned());
-                continue;
-            }
-            let new = tree.edit(old.map(|root| &root.id), &edits, &mut written).await?;
+            let changes = changes(compartment, operations);
+            let new = tree.apply(old.map(|root| (root.id, root.git)), &changes, &mut written).await?;
             let new = new.map(|(id, git)| Root { compartment, id, git });
             if new.as_ref() != old {
                 changed.push(compartment);
@@ -161,47 +164,6 @@ impl Catalog {
         let commit = CommitInfo { id, parent: parent.map(|parent| parent.id), time_ms, body };
         self.land(repo, shared, keys, &commit, branch, operations, &written).await?;
         Ok(id)
-    }
-
-    /// What the operations mean in one compartment: a path put into another leaves this one.
-    async fn edits(
-        &self,
-        tree: &PartTree<'_>,
-        root: Option<&[u8; 32]>,
-        operations: &[Operation],
-    ) -> Result<Edits, CatalogError> {
-        let mut edits = Edits::new();
-        for operation in operations {
-            match operation {
-                Operation::Put(path, placed) if placed.compartment == tree.compartment => {
-                    // The same content again is no change: a commit that a client sends twice is made once.
-                    let held = match root {
-                        Some(root) => tree.file(root, path).await?,
-                        None => None,
-                    };
-                    let same = |held: &FileEntry| held.sha256 == placed.file.sha256 && held.lfs == placed.file.lfs;
-                    if !held.as_ref().is_some_and(same) {
-                        edits.insert(path.clone(), Some(placed.file.clone()));
-                    }
-                }
-                Operation::Put(path, _) => {
-                    if let Some(root) = root
-                        && tree.file(root, path).await?.is_some()
-                    {
-                        edits.insert(path.clone(), None);
-                    }
-                }
-                Operation::Delete(path) => {
-                    edits.retain(|held, _| held != path && !held.as_str().starts_with(&format!("{path}/")));
-                    if let Some(root) = root {
-                        for path in files_at(tree, root, path).await? {
-                            edits.insert(path, None);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(edits)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a part of one commit")]
@@ -339,27 +301,20 @@ fn content_index(keys: &MetaKeys, digest: &Sha256) -> Vec<u8> {
     keyed_hash(keys.index.expose(), &[b"content", digest.as_bytes()])[..16].to_vec()
 }
 
-/// The path itself where it is a file; all files below it where it is a directory.
-async fn files_at(tree: &PartTree<'_>, root: &[u8; 32], path: &RepoPath) -> Result<Vec<RepoPath>, CatalogError> {
-    if tree.file(root, path).await?.is_some() {
-        return Ok(vec![path.clone()]);
-    }
-    let mut found = Vec::new();
-    let mut open: Vec<(String, crate::tree::Directory)> =
-        tree.find(root, Some(path)).await?.map(|directory| (path.to_string(), directory)).into_iter().collect();
-    while let Some((path, directory)) = open.pop() {
-        for (name, entry) in directory.0 {
-            let path = format!("{path}/{name}");
-            match entry {
-                Entry::Directory(id, _) => open.push((path, tree.read(&id).await?)),
-                Entry::File(_) => found.push(path.parse().map_err(|_| CatalogError::Value("path"))?),
-            }
+/// What the operations mean in one compartment, in their order: a path put into another leaves this one.
+fn changes(compartment: Compartment, operations: &[Operation]) -> Changes {
+    let mut changes = Changes::default();
+    for operation in operations {
+        match operation {
+            Operation::Put(path, placed) if placed.compartment == compartment => changes.put(path, placed.file.clone()),
+            Operation::Put(path, _) => changes.remove_file(path),
+            Operation::Delete(path) => changes.remove(path),
         }
     }
-    Ok(found)
+    changes
 }
 
-async fn write_tree(tx: &mut AnyConnection, repo: RepoId, tree: &NewTree) -> Result<(), CatalogError> {
+pub(crate) async fn write_tree(tx: &mut AnyConnection, repo: RepoId, tree: &NewTree) -> Result<(), CatalogError> {
     sqlx::query("INSERT INTO tree (repo, compartment, id, body_sealed) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
         .bind(repo.to_vec())
         .bind(tree.compartment.word())

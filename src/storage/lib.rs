@@ -2,18 +2,20 @@
 //!
 //! Nothing here holds a key. Whoever calls brings the keys of a grant; what they do not open stays sealed.
 
+mod cache;
 mod catalog;
 mod commit;
 mod git;
+mod history;
 mod listing;
 mod objects;
 mod tree;
 mod upload;
 
-pub use catalog::{Catalog, CatalogError, Ref, RefKind, RepoId};
+pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
-pub use listing::{Item, View};
+pub use listing::{Item, Page, View};
 pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects, S3, S3Error};
-pub use tree::{Directory, Entry, FileEntry, PartTree};
+pub use tree::{Entry, FileEntry};
 pub use upload::{Upload, Xorb, XorbChunk};

@@ -1,6 +1,6 @@
 //! What a reader sees of a commit: the directories of all compartments of a grant, as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use strongroom_domain::{Compartment, RepoPath};
 use strongroom_protocol::MetaKeys;
@@ -8,14 +8,15 @@ use strongroom_protocol::MetaKeys;
 use crate::catalog::{Catalog, CatalogError, RepoId};
 use crate::commit::CommitBody;
 use crate::git::tree_id;
-use crate::tree::{Directory, Entry, FileEntry, PartTree};
+use crate::tree::{Entry, FileEntry, NodeId, PartTree, Walk, folded};
 
 /// A line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A file with its compartment.
     File(String, Compartment, FileEntry),
-    /// A directory with git's id of what the reader sees of it.
+    /// A directory with the id of what the reader sees of it: git's, or, where it lies in more than one compartment, that
+    /// of a git tree whose entries are the compartments', as in a commit.
     Directory(String, [u8; 20]),
 }
 
@@ -26,6 +27,15 @@ impl Item {
             Self::File(path, ..) | Self::Directory(path, _) => path,
         }
     }
+}
+
+/// A part of a listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In order: by folded name in each directory, and a directory before what lies in it.
+    pub items: Vec<Item>,
+    /// Whether more follow.
+    pub more: bool,
 }
 
 /// One commit through the eyes of one grant.
@@ -40,114 +50,206 @@ pub struct View<'a> {
     pub body: &'a CommitBody,
 }
 
-type Merged = BTreeMap<String, Vec<(Compartment, Entry)>>;
+/// The entries that compartments have under one name.
+type Layers<'a> = Vec<(PartTree<'a>, Entry)>;
 
-impl View<'_> {
-    fn tree<'b>(&'b self, compartment: Compartment, keys: &'b MetaKeys) -> PartTree<'b> {
-        PartTree { catalog: self.catalog, repo: self.repo, compartment, keys }
+impl<'a> View<'a> {
+    pub(crate) fn trees(&self) -> impl Iterator<Item = PartTree<'a>> {
+        let (catalog, repo) = (self.catalog, self.repo);
+        self.parts.iter().map(move |(compartment, keys)| PartTree { catalog, repo, compartment: *compartment, keys })
     }
 
-    /// The file at a path, with its compartment and that compartment's keys.
+    /// The file at a path, with its compartment.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub async fn file(&self, path: &RepoPath) -> Result<Option<(Compartment, FileEntry)>, CatalogError> {
-        for (compartment, keys) in &self.parts {
-            if let Some(root) = self.body.root(*compartment)
-                && let Some(file) = self.tree(*compartment, keys).file(root, path).await?
+        for tree in self.trees() {
+            if let Some(root) = self.body.root(tree.compartment)
+                && let Some(Entry::File(file)) = tree.at(root, [path]).await?.remove(path)
             {
-                return Ok(Some((*compartment, file)));
+                return Ok(Some((tree.compartment, file)));
             }
         }
         Ok(None)
     }
 
-    /// What lies in a directory, or anywhere below it, by path. `None` where there is no such directory.
+    async fn layers<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p RepoPath> + Clone,
+    ) -> Result<BTreeMap<&'p RepoPath, Layers<'a>>, CatalogError> {
+        let mut found: BTreeMap<&RepoPath, Layers<'a>> = BTreeMap::new();
+        for tree in self.trees() {
+            if let Some(root) = self.body.root(tree.compartment) {
+                for (path, entry) in tree.at(root, paths.clone()).await? {
+                    found.entry(path).or_default().push((tree, entry));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stands at these paths; those where the reader sees nothing are left out.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn list(&self, path: Option<&RepoPath>, recursive: bool) -> Result<Option<Vec<Item>>, CatalogError> {
-        let mut layers = Vec::new();
-        for (compartment, keys) in &self.parts {
-            if let Some(root) = self.body.root(*compartment)
-                && let Some(directory) = self.tree(*compartment, keys).find(root, path).await?
-            {
-                layers.push((*compartment, directory));
+    pub async fn at<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p RepoPath> + Clone,
+    ) -> Result<BTreeMap<&'p RepoPath, Item>, CatalogError> {
+        let found = self.layers(paths).await?;
+        Ok(found.into_iter().map(|(path, layers)| (path, item(path.to_string(), layers).0)).collect())
+    }
+
+    /// What lies in a directory, or anywhere below it: so many lines, from the one after a path on. `None` where there is
+    /// no such directory.
+    ///
+    /// # Errors
+    /// [`CatalogError::Refused`] where `after` is not below the directory.
+    pub async fn list(
+        &self,
+        path: Option<&RepoPath>,
+        recursive: bool,
+        after: Option<&RepoPath>,
+        limit: usize,
+    ) -> Result<Option<Page>, CatalogError> {
+        let tops: Vec<(PartTree<'a>, NodeId)> = match path {
+            None => {
+                let root = |tree: PartTree<'a>| self.body.root(tree.compartment).map(|root| (tree, *root));
+                self.trees().filter_map(root).collect()
             }
-        }
-        if layers.is_empty() && path.is_some() {
+            Some(path) => {
+                let mut found = self.layers([path]).await?;
+                directories(&found.remove(path).unwrap_or_default())
+            }
+        };
+        if tops.is_empty() && path.is_some() {
             return Ok(None);
         }
-        let mut items = Vec::new();
         let prefix = path.map(|path| format!("{path}/")).unwrap_or_default();
-        self.walk(&prefix, merge(layers), recursive, &mut items).await?;
-        Ok(Some(items))
-    }
-
-    /// Appends what lies in merged directories; gives git's id of what is seen of them.
-    async fn walk(
-        &self,
-        prefix: &str,
-        merged: Merged,
-        recursive: bool,
-        items: &mut Vec<Item>,
-    ) -> Result<[u8; 20], CatalogError> {
-        let mut ids = Vec::new();
-        for (name, layers) in merged {
-            let path = format!("{prefix}{name}");
-            let directories: Vec<(Compartment, [u8; 32], [u8; 20])> = layers
-                .iter()
-                .filter_map(|(part, entry)| match entry {
-                    Entry::Directory(id, git) => Some((*part, *id, *git)),
-                    Entry::File(_) => None,
-                })
-                .collect();
-            if let Some((part, file)) = layers.iter().find_map(|(part, entry)| match entry {
-                Entry::File(file) => Some((*part, file.clone())),
-                Entry::Directory(..) => None,
-            }) {
-                ids.push((name.clone(), false, *file.blob.as_bytes()));
-                items.push(Item::File(path, part, file));
-                continue;
+        let mut open = match after {
+            None => vec![Merged::from(prefix, &tops, "").await?],
+            Some(after) => {
+                let below = after.as_str().strip_prefix(prefix.as_str());
+                let below = below.ok_or_else(|| CatalogError::Refused("the cursor is not of this directory".into()))?;
+                resume(prefix, &tops, below, recursive).await?
             }
-            let at = items.len();
-            let git = match directories.as_slice() {
-                // Seen whole, in one compartment: git's id is known without looking in.
-                [(_, _, git)] if !recursive => *git,
-                _ => {
-                    let mut below = Vec::new();
-                    for (part, id, _) in &directories {
-                        let keys = self.parts.iter().find(|(held, _)| held == part).map(|(_, keys)| *keys);
-                        let keys = keys.ok_or(CatalogError::Value("compartment"))?;
-                        below.push((*part, self.tree(*part, keys).read(id).await?));
-                    }
-                    let mut unseen = Vec::new();
-                    let into = if recursive { &mut *items } else { &mut unseen };
-                    Box::pin(self.walk(&format!("{path}/"), merge(below), recursive, into)).await?
-                }
+        };
+        let mut page = Page::default();
+        while let Some(merged) = open.last_mut() {
+            let Some((name, layers)) = merged.next().await? else {
+                open.pop();
+                continue;
             };
-            ids.push((name, true, git));
-            items.insert(at, Item::Directory(path, git));
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            let (line, below) = item(format!("{}{name}", merged.prefix), layers);
+            if recursive && !below.is_empty() {
+                open.push(Merged::from(format!("{}/", line.path()), &below, "").await?);
+            }
+            page.items.push(line);
         }
-        Ok(tree_id(ids.iter().map(|(name, directory, id)| (name.as_str(), *directory, *id))))
-    }
-
-    /// Files of two commits that differ, by path: for `lastCommit` and for diffs.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub async fn paths(&self) -> Result<BTreeSet<String>, CatalogError> {
-        let items = self.list(None, true).await?.unwrap_or_default();
-        Ok(items.into_iter().filter(|item| matches!(item, Item::File(..))).map(|item| item.path().to_owned()).collect())
+        Ok(Some(page))
     }
 }
 
-fn merge(layers: Vec<(Compartment, Directory)>) -> Merged {
-    let mut merged = Merged::new();
-    for (compartment, directory) in layers {
-        for (name, entry) in directory.0 {
-            merged.entry(name).or_default().push((compartment, entry));
+/// The line of a path, and the directories that it goes on in. A file hides a directory.
+fn item<'a>(path: String, layers: Layers<'a>) -> (Item, Vec<(PartTree<'a>, NodeId)>) {
+    let below = directories(&layers);
+    let ids: Vec<(Compartment, [u8; 20])> = layers
+        .iter()
+        .filter_map(|(tree, entry)| match entry {
+            Entry::Directory(_, git) => Some((tree.compartment, *git)),
+            Entry::File(_) => None,
+        })
+        .collect();
+    for (tree, entry) in layers {
+        if let Entry::File(file) = entry {
+            return (Item::File(path, tree.compartment, file), Vec::new());
         }
     }
-    merged
+    let git = match ids.as_slice() {
+        [(_, git)] => *git,
+        ids => tree_id(ids.iter().map(|(compartment, git)| (compartment.word(), true, *git))),
+    };
+    (Item::Directory(path, git), below)
+}
+
+fn directories<'a>(layers: &Layers<'a>) -> Vec<(PartTree<'a>, NodeId)> {
+    let directory = |(tree, entry): &(PartTree<'a>, Entry)| match entry {
+        Entry::Directory(id, _) => Some((*tree, *id)),
+        Entry::File(_) => None,
+    };
+    layers.iter().filter_map(directory).collect()
+}
+
+/// The open directories after the line of a path was shown; `after` is below the first of them.
+async fn resume<'a>(
+    mut prefix: String,
+    tops: &[(PartTree<'a>, NodeId)],
+    after: &str,
+    recursive: bool,
+) -> Result<Vec<Merged<'a>>, CatalogError> {
+    let mut open = Vec::new();
+    let mut tops = tops.to_vec();
+    for segment in after.split('/') {
+        let mut merged = Merged::from(prefix.clone(), &tops, &folded(segment)).await?;
+        let at = (folded(segment), segment.to_owned());
+        let mut there = None;
+        while merged.peek().is_some_and(|next| next <= &at) {
+            there = merged.next().await?.filter(|(name, _)| name == segment);
+        }
+        open.push(merged);
+        // The directory that was shown last goes on inside; a path that is not there goes on after its place.
+        prefix = format!("{prefix}{segment}/");
+        tops = there.map(|(_, layers)| item(String::new(), layers).1).unwrap_or_default();
+        if tops.is_empty() || !recursive {
+            return Ok(open);
+        }
+    }
+    open.push(Merged::from(prefix, &tops, "").await?);
+    Ok(open)
+}
+
+/// One directory of several compartments, in order.
+struct Merged<'a> {
+    prefix: String,
+    walks: Vec<(Walk<'a>, PartTree<'a>, Option<Next>)>,
+}
+
+/// The folded name, the name, and its entry.
+type Next = ((String, String), Entry);
+
+impl<'a> Merged<'a> {
+    async fn from(prefix: String, tops: &[(PartTree<'a>, NodeId)], from: &str) -> Result<Self, CatalogError> {
+        let mut walks = Vec::with_capacity(tops.len());
+        for (tree, top) in tops {
+            let mut walk = Walk::from(*tree, top, from).await?;
+            let next = advance(&mut walk).await?;
+            walks.push((walk, *tree, next));
+        }
+        Ok(Self { prefix, walks })
+    }
+
+    fn peek(&self) -> Option<&(String, String)> {
+        self.walks.iter().filter_map(|(_, _, next)| next.as_ref().map(|(name, _)| name)).min()
+    }
+
+    async fn next(&mut self) -> Result<Option<(String, Layers<'a>)>, CatalogError> {
+        let Some(name) = self.peek().cloned() else { return Ok(None) };
+        let mut layers = Vec::new();
+        for (walk, tree, next) in &mut self.walks {
+            if let Some((_, entry)) = next.take_if(|(next, _)| *next == name) {
+                layers.push((*tree, entry));
+                *next = advance(walk).await?;
+            }
+        }
+        Ok(Some((name.1, layers)))
+    }
+}
+
+async fn advance(walk: &mut Walk<'_>) -> Result<Option<Next>, CatalogError> {
+    Ok(walk.next().await?.map(|(name, entry)| ((folded(&name), name), entry)))
 }

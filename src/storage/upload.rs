@@ -1,12 +1,14 @@
 //! Uploads that no commit names yet: objects and xorbs, under the repository's inbox keys.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyPool, AssertSqlSafe, Row};
 use strongroom_domain::Sha256;
 use strongroom_envelope::{keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
 
-use crate::catalog::{Catalog, CatalogError, RepoId, now_ms};
+use crate::catalog::{BATCH, Catalog, CatalogError, RepoId, now_ms};
 use crate::objects::{ObjectId, Objects};
 
 /// An object in the inbox.
@@ -173,15 +175,26 @@ impl Catalog {
         Ok(())
     }
 
-    async fn is_named(&self, object: ObjectId) -> Result<bool, CatalogError> {
-        let row = sqlx::query(
-            "SELECT 1 AS one FROM envelope WHERE object = $1 UNION SELECT 1 FROM upload WHERE object = $1 \
-             UNION SELECT 1 FROM xorb WHERE object = $1",
-        )
-        .bind(object.0.to_vec())
-        .fetch_optional(&self.database.reader)
-        .await?;
-        Ok(row.is_some())
+    /// Notes those of some payloads that nothing names.
+    async fn orphan_unnamed(&self, objects: &[ObjectId]) -> Result<(), CatalogError> {
+        for batch in objects.chunks(BATCH) {
+            let list = (1..=batch.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "SELECT object FROM envelope WHERE object IN ({list}) UNION SELECT object FROM upload WHERE object IN ({list}) \
+                 UNION SELECT object FROM xorb WHERE object IN ({list})"
+            );
+            // Numbers of parameters, and nothing else.
+            let mut query = sqlx::query(AssertSqlSafe(text));
+            for object in batch {
+                query = query.bind(object.0.to_vec());
+            }
+            let rows = query.fetch_all(&self.database.reader).await?;
+            let named = rows.iter().map(|row| object(row.try_get("object")?)).collect::<Result<HashSet<_>, _>>()?;
+            for object in batch.iter().filter(|object| !named.contains(object)) {
+                self.orphan(*object).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes uploads and xorbs older than `before_ms`, and the payloads that nothing names any more. Gives how many
@@ -209,11 +222,7 @@ impl Catalog {
             tx.commit().await?;
         }
         // Payloads that were published, and whose row was never written: we died between the two.
-        for object in objects.written_before(before_ms).await? {
-            if !self.is_named(object).await? {
-                self.orphan(object).await?;
-            }
-        }
+        self.orphan_unnamed(&objects.written_before(before_ms).await?).await?;
         let mut removed = 0;
         for object in unnamed(&self.database.writer).await? {
             objects.delete(object).await?;

@@ -6,7 +6,7 @@ use strongroom_storage::View;
 
 use crate::refused::Refused;
 
-/// Bytes of metadata that are kept: they lie in the directory's sealed value, which every listing reads.
+/// Bytes of metadata that are kept: they lie in a sealed node of the directory, which every listing of it reads.
 const FACTS_BYTES_MAX: usize = 16 * 1024;
 
 /// The metadata of a card: what stands between its first two lines of three dashes. `None` where there is none.

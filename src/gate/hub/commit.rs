@@ -1,5 +1,6 @@
 //! `POST …/commit/{rev}`: NDJSON lines, taken one at a time, then one move of the branch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -356,14 +357,14 @@ async fn check_deletions(
     parent: &CommitInfo,
     operations: &[Operation],
 ) -> Result<(), Refused> {
-    let view = view(gate, grant.repo()?, parent);
-    for operation in operations {
-        if let Operation::Delete(path) = operation
-            && view.file(path).await?.is_none()
-            && view.list(Some(path), false).await?.is_none()
-        {
-            return Err(Refused::entry(Some(parent.id)).with_message("A file with this name doesn't exist"));
-        }
+    let deleted = operations.iter().filter_map(|operation| match operation {
+        Operation::Delete(path) => Some(path),
+        Operation::Put(..) => None,
+    });
+    let deleted: BTreeSet<&RepoPath> = deleted.collect();
+    let there = view(gate, grant.repo()?, parent).at(deleted.iter().copied()).await?;
+    if there.len() < deleted.len() {
+        return Err(Refused::entry(Some(parent.id)).with_message("A file with this name doesn't exist"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use axum::http::header;
 use serde::Deserialize;
 use serde_json::Value;
 use strongroom_domain::RepoPath;
+use strongroom_storage::Item;
 
 use super::{commit_at, describe, tree::add_last_commits, view};
 use crate::call::{Call, JSON_BYTES_MAX};
@@ -48,16 +49,12 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     if body.paths.len() > PATHS_MAX {
         return Err(Refused::bad(format!("at most {PATHS_MAX} paths at once")));
     }
-    let wanted: BTreeSet<String> = body
-        .paths
-        .iter()
-        .map(|path| path.trim_end_matches('/').parse::<RepoPath>().map(|path| path.to_string()))
-        .collect::<Result<_, _>>()?;
+    let wanted: BTreeSet<RepoPath> =
+        body.paths.iter().map(|path| path.trim_end_matches('/').parse()).collect::<Result<_, _>>()?;
     let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
     let repo = grant.repo()?;
     let commit = commit_at(&gate, repo, &revision).await?;
-    let mut items = view(&gate, repo, &commit).list(None, true).await?.unwrap_or_default();
-    items.retain(|item| wanted.contains(item.path()));
+    let items: Vec<Item> = view(&gate, repo, &commit).at(&wanted).await?.into_values().collect();
     let mut shown: Vec<Value> = items.iter().map(describe::item).collect();
     if body.expand {
         add_last_commits(&gate, repo, &commit, &items, &mut shown).await?;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json as value};
 use strongroom_domain::RepoPath;
 use strongroom_domain::limits::FILE_BYTES_MAX;
+use strongroom_storage::Item;
 
 use super::git_rules::{BYTES_MAX, NEW_ATTRIBUTES, Rules};
 use super::{commit_at, view};
@@ -75,17 +76,18 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         None => view.file(&".gitignore".parse()?).await?.and_then(|(_, file)| file.facts).unwrap_or_default(),
     };
     let (large_kinds, ignored) = (Rules::large(&attributes), Rules::ignoring(&ignored));
+    let held = view.at(files.iter().map(|(path, ..)| path)).await?;
     let mut shown: Vec<Value> = Vec::new();
-    for (path, size, sample) in files {
-        if repo.part(gate.compartment(&path)).is_none() {
-            let text = format!("this needs the right to write {}", gate.compartment(&path));
+    for (path, size, sample) in &files {
+        if repo.part(gate.compartment(path)).is_none() {
+            let text = format!("this needs the right to write {}", gate.compartment(path));
             return Err(Refused::new(axum::http::StatusCode::FORBIDDEN, text));
         }
-        let large = size > 0 && (size >= LARGE_BYTES || large_kinds.fit(&path) || sample.contains(&0));
+        let large = *size > 0 && (*size >= LARGE_BYTES || large_kinds.fit(path) || sample.contains(&0));
         let mut line = value!({
-            "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": ignored.fit_below(&path),
+            "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": ignored.fit_below(path),
         });
-        if let Some((_, held)) = view.file(&path).await? {
+        if let Some(Item::File(_, _, held)) = held.get(path) {
             let oid = if large { held.sha256.to_string() } else { held.blob.to_string() };
             if held.lfs == large {
                 line["oid"] = oid.into();
