@@ -27,9 +27,9 @@ impl Drop for Place {
 impl Place {
     async fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("objects")).unwrap();
-        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.unwrap();
-        let objects = Objects::local(&folder.join("objects")).unwrap();
+        std::fs::create_dir_all(folder.join("objects")).expect("a fresh folder");
+        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.expect("a fresh folder");
+        let objects = Objects::local(&folder.join("objects")).expect("a fresh folder");
         Self { folder, catalog, objects }
     }
 
@@ -46,10 +46,10 @@ impl Place {
             facts: None,
         };
         let placed = Placed { compartment: Compartment::Docs, file, header: Some(vec![1]) };
-        let put = Operation::Put("README.md".parse().unwrap(), Box::new(placed));
+        let put = Operation::Put("README.md".parse().expect("a path"), Box::new(placed));
         let record = async |_: Commit, _: Vec<Compartment>| Ok::<_, CatalogError>(());
         let about = ("one", "", "anna");
-        self.catalog.make_commit(repo, shared, &parts, None, "main", &[put], about, record).await.unwrap()
+        self.catalog.make_commit(repo, shared, &parts, None, "main", &[put], about, record).await.expect("a commit")
     }
 }
 
