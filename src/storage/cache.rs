@@ -143,6 +143,9 @@ mod tests {
         for place in places(1).into_iter().chain(places(2)) {
             cache.put(place, sealed(10));
         }
+        // Some of it in the old generation, some in the young one.
+        cache.put(Place::tree([3; 16], Compartment::Docs, [1; 32]), sealed(GENERATION_BYTES));
+        assert!(cache.get(&places(1)[0]).is_some());
         cache.forget([1; 16]);
         assert!(places(1).iter().all(|place| cache.get(place).is_none()));
         assert!(places(2).iter().all(|place| cache.get(place).is_some()));

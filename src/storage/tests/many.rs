@@ -27,9 +27,9 @@ impl Drop for Place {
 impl Place {
     async fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("objects")).expect("a store of the test's own");
-        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.expect("a store of the test's own");
-        let objects = Objects::local(&folder.join("objects")).expect("a store of the test's own");
+        std::fs::create_dir_all(folder.join("objects")).expect("a fresh folder");
+        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.expect("a fresh folder");
+        let objects = Objects::local(&folder.join("objects")).expect("a fresh folder");
         Self { folder, catalog, objects }
     }
 
@@ -46,13 +46,10 @@ impl Place {
             facts: None,
         };
         let placed = Placed { compartment: Compartment::Docs, file, header: Some(vec![1]) };
-        let put = Operation::Put("README.md".parse().expect("a store of the test's own"), Box::new(placed));
+        let put = Operation::Put("README.md".parse().expect("a path"), Box::new(placed));
         let record = async |_: Commit, _: Vec<Compartment>| Ok::<_, CatalogError>(());
         let about = ("one", "", "anna");
-        self.catalog
-            .make_commit(repo, shared, &parts, None, "main", &[put], about, record)
-            .await
-            .expect("a store of the test's own")
+        self.catalog.make_commit(repo, shared, &parts, None, "main", &[put], about, record).await.expect("a commit")
     }
 }
 
@@ -70,15 +67,15 @@ async fn heads_of_many_repositories_are_each_repositorys_own() {
                 .catalog
                 .add_ref(repo(n), &shared[n % 256], strongroom_storage::RefKind::Branch, "dev", id)
                 .await
-                .expect("a store of the test's own");
-            let commit = place.catalog.commit(repo(n), &shared[n % 256], id).await.expect("a store of the test's own");
+                .unwrap();
+            let commit = place.catalog.commit(repo(n), &shared[n % 256], id).await.unwrap();
             expected.insert(repo(n), Head { commit: id, time_ms: commit.time_ms });
         }
     }
     let asked: Vec<_> = (0..270).map(|n| (repo(n), &shared[n % 256])).collect();
-    assert_eq!(place.catalog.heads(&asked, "main").await.expect("a store of the test's own"), expected);
-    assert!(place.catalog.heads(&asked, "nowhere").await.expect("a store of the test's own").is_empty());
-    assert!(place.catalog.heads(&[], "main").await.expect("a store of the test's own").is_empty());
+    assert_eq!(place.catalog.heads(&asked, "main").await.unwrap(), expected);
+    assert!(place.catalog.heads(&asked, "nowhere").await.unwrap().is_empty());
+    assert!(place.catalog.heads(&[], "main").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -89,19 +86,15 @@ async fn a_sweep_removes_of_many_payloads_those_that_nothing_names() {
     let object = |n: usize| ObjectId(std::array::from_fn(|at| if at < 8 { (n >> 8) as u8 } else { n as u8 }));
     let (committed, sent) = (object(3), object(610));
     for n in 0..620 {
-        place.objects.put(object(n), vec![7; 3]).await.expect("a store of the test's own");
+        place.objects.put(object(n), vec![7; 3]).await.unwrap();
     }
     place.commit([9; 16], &shared, committed).await;
     let future = i64::MAX / 2;
     let upload = Upload { object: sent, header: vec![1], size: 3, principal: "anna".to_owned() };
-    place
-        .catalog
-        .add_upload([9; 16], &keys(2), &Sha256::from_bytes([5; 32]), &upload)
-        .await
-        .expect("a store of the test's own");
+    place.catalog.add_upload([9; 16], &keys(2), &Sha256::from_bytes([5; 32]), &upload).await.unwrap();
     // Nothing is old yet.
-    assert_eq!(place.catalog.sweep(&place.objects, 0).await.expect("a store of the test's own"), 0);
+    assert_eq!(place.catalog.sweep(&place.objects, 0).await.unwrap(), 0);
     // Now all is, also what was sent and never committed.
-    assert_eq!(place.catalog.sweep(&place.objects, future).await.expect("a store of the test's own"), 619);
-    assert_eq!(place.objects.written_before(future).await.expect("a store of the test's own"), [committed]);
+    assert_eq!(place.catalog.sweep(&place.objects, future).await.unwrap(), 619);
+    assert_eq!(place.objects.written_before(future).await.unwrap(), [committed]);
 }

@@ -452,3 +452,15 @@ async fn the_last_commit_of_a_path_is_the_one_that_a_comparison_of_all_files_fin
         assert_eq!(found.map(|commit| commit.body.title.clone()), expected, "{asked}");
     }
 }
+
+#[tokio::test]
+async fn of_a_dropped_repository_nothing_is_left_to_read_in_memory_either() {
+    let place = Place::new().await;
+    let keys = keys(1);
+    let tree = tree(&place.catalog, &keys);
+    let (top, _) = apply(&tree, None, &all_of(&Model::from([("a".into(), 1)]))).await.unwrap();
+    let top = top.unwrap().0;
+    tree.node(&top).await.unwrap();
+    place.catalog.drop_repo(REPO).await.unwrap();
+    assert!(matches!(tree.node(&top).await, Err(CatalogError::Value("directory"))));
+}
