@@ -133,8 +133,9 @@ impl S3 {
         for certificate in self.certificates.iter().flat_map(|pem| Certificate::from_pem_bundle(pem)).flatten() {
             client = client.with_root_certificate(certificate);
         }
-        let retry =
-            RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: Duration::from_secs(30) };
+        // A store whose nodes choose a new leader refuses for some seconds: time ends the tries before their number does.
+        let backoff = BackoffConfig { max_backoff: Duration::from_secs(3), ..BackoffConfig::default() };
+        let retry = RetryConfig { backoff, max_retries: 30, retry_timeout: Duration::from_secs(30) };
         let mut builder = AmazonS3Builder::new().with_bucket_name(&self.bucket).with_region(&self.region);
         if let Some(endpoint) = &self.endpoint {
             let plain = endpoint.scheme() == "http";
