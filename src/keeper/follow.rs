@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use sqlx::{AnyConnection, Row};
+use sqlx::{Any, AnyConnection, Executor, Row};
 use strongroom_database::{Database, Lock};
 use strongroom_envelope::open_meta;
 
@@ -11,6 +11,12 @@ use crate::change::{Change, apply_all};
 use crate::keys::OwnKeys;
 use crate::policy::PolicyError;
 use crate::state::{LoadError, Rules, State, load};
+
+/// The generation that the database is at.
+async fn newest<'a>(executor: impl Executor<'a, Database = Any>) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query("SELECT generation FROM policy_generation").fetch_one(executor).await?;
+    Ok(row.try_get::<i64, _>("generation")? as u64)
+}
 
 /// Follows the generations of what is known.
 pub struct Follow {
@@ -48,8 +54,7 @@ impl Follow {
         if !self.database.is_shared() {
             return Ok(());
         }
-        let row = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&self.database.reader).await?;
-        if row.try_get::<i64, _>("generation")? as u64 <= self.state.read().generation {
+        if newest(&self.database.reader).await? <= self.state.read().generation {
             return Ok(());
         }
         let mut tx = self.database.begin().await?;
@@ -64,8 +69,7 @@ impl Follow {
     /// # Errors
     /// [`LoadError`].
     pub async fn catch_up(&self, tx: &mut AnyConnection) -> Result<u64, LoadError> {
-        let row = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&mut *tx).await?;
-        let newest = row.try_get::<i64, _>("generation")? as u64;
+        let newest = newest(&mut *tx).await?;
         if newest <= self.state.read().generation {
             return Ok(newest);
         }

@@ -42,6 +42,16 @@ def same(folder, copy):
         assert (copy / path).read_bytes() == (folder / path).read_bytes()
 
 
+def until_done(person, *arguments, tries):
+    """A client whose connection is cut while it creates or commits is told so, and its user asks again."""
+    for left in reversed(range(tries)):
+        try:
+            return person.hf(*arguments)
+        except AssertionError:
+            if not left:
+                raise
+
+
 def resolve(path="sub/config.json"):
     return f"/admin/model/resolve/main/{path}"
 
@@ -161,21 +171,8 @@ def test_a_replica_that_dies_in_the_middle_is_not_noticed_by_clients(fleet, mode
     def work(at):
         try:
             for turn in range(3):
-                # A client whose connection is cut while it creates or commits is told so, and its user asks again.
-                for attempt in range(4):
-                    try:
-                        fleet.owner.hf("upload", f"admin/kill-{at}-{turn}", model)
-                        break
-                    except AssertionError:
-                        if attempt == 3:
-                            raise
-                for attempt in range(4):
-                    try:
-                        fleet.owner.hf("download", f"admin/kill-{at}-{turn}", "--local-dir", tmp_path / f"{at}-{turn}")
-                        break
-                    except AssertionError:
-                        if attempt == 3:
-                            raise
+                until_done(fleet.owner, "upload", f"admin/kill-{at}-{turn}", model, tries=4)
+                until_done(fleet.owner, "download", f"admin/kill-{at}-{turn}", "--local-dir", tmp_path / f"{at}-{turn}", tries=4)
                 same(model, tmp_path / f"{at}-{turn}")
         except BaseException as error:
             failed.append(error)
@@ -227,14 +224,7 @@ def test_replicas_are_replaced_one_by_one_without_a_failed_operation(fleet, mode
 def test_a_node_of_the_store_that_dies_loses_nothing_and_interrupts_nothing(fleet, model, tmp_path):
     for at, node in enumerate(("volume1", "s3-0", "master1")):
         fleet.weed.kill(node)
-        for attempt in range(3):
-            try:
-                fleet.owner.hf("upload", f"admin/node{at}", model)
-                break
-            except AssertionError:
-                # The user's own retry: a write that was under way to the node.
-                if attempt == 2:
-                    raise
+        until_done(fleet.owner, "upload", f"admin/node{at}", model, tries=3)
         for turn, repo in enumerate((f"admin/node{at}", "admin/model")):
             fleet.owner.hf("download", repo, "--local-dir", tmp_path / f"{at}-{turn}")
             same(model, tmp_path / f"{at}-{turn}")
