@@ -521,39 +521,6 @@ class SlowDownload(threading.Thread):
                     pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-def test_a_full_disk_gets_507_and_leaves_what_was_committed(make_server, tmp_path):
-    server = make_server()
-    owner = server.owner
-    owner.hf("repos", "create", "admin/x")
-    commit(owner, "admin/x", {"a.md": b"words"})
-    server.stop()
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=0700", "tmpfs", small])
-    if mounted.returncode != 0:
-        pytest.skip("this machine does not let root mount")
-    try:
-        shutil.copytree(server.data / "objects", small, dirs_exist_ok=True)
-        subprocess.run(["mount", "--bind", small, server.data / "objects"], check=True)
-        server.start()
-        content = os.urandom(9_000_000)
-        oid = __import__("hashlib").sha256(content).hexdigest()
-        objects = [{"oid": oid, "size": len(content)}]
-        offer = {"operation": "upload", "transfers": ["basic"], "objects": objects}
-        offer = owner.http("POST", "/admin/x.git/info/lfs/objects/batch", offer).json()
-        href = offer["objects"][0]["actions"]["upload"]["href"].removeprefix(server.url)
-        answer = owner.http("PUT", href, content)
-        assert answer.status == 507, (answer.status, answer.body)
-        assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
-        # What was staged is gone, and there is room again.
-        commit(owner, "admin/x", {"b.md": os.urandom(1_000_000)})
-    finally:
-        server.stop()
-        subprocess.run(["umount", server.data / "objects"])
-        subprocess.run(["umount", small])
-
-
 @pytest.mark.parametrize("stop", ["revoke", "lock-user", "lock-token", "lock-repo", "role"])
 def test_a_stop_ends_an_open_download_within_a_second(server, owner, stop):
     name = f"stopped-{stop}"

@@ -124,6 +124,33 @@ def test_no_answer_follows_a_revocation_on_any_replica(fleet, model):
     assert not wrong and not failed and answered[0] > 10 and answered[1] > 10, (wrong, failed[:3], answered)
 
 
+def test_a_revocation_waits_for_what_another_replica_has_decided_and_not_yet_recorded(fleet, model):
+    """The database is made to take its time over records of reads: a taking that is acknowledged meanwhile would be followed
+    by an answer that was decided before it."""
+    reader = fleet.person("overtaken", ("reader", "admin/model"))
+    first, second = fleet.servers
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    fleet.psql("keeper", "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NEW; END'")
+    fleet.psql("keeper", "CREATE TRIGGER slow BEFORE INSERT ON audit_leaf FOR EACH ROW WHEN (NEW.action = 'repo.read') EXECUTE FUNCTION slow()")
+    try:
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(fleet.at(reader, first).http("GET", resolve()).status))
+        thread.start()
+        until = time.monotonic() + 10
+        while fleet.postgres.psql(fleet.name, "-c", sleeping).strip() == "0":
+            assert time.monotonic() < until and not answers, "the read is never recorded"
+            time.sleep(0.02)
+        command = {"user": "overtaken", "role": "reader", "place": {"Repo": ["model", "admin/model"]}}
+        taken = fleet.at(fleet.owner, second).http("POST", "/api/strongroom/v1/role", {"RoleRevoke": command})
+        still = fleet.postgres.psql(fleet.name, "-c", sleeping).strip()
+        assert taken.status == 200 and still == "0", f"{still} records of older decisions come after the taking"
+        thread.join()
+        assert answers[0] in (200, 404)
+    finally:
+        fleet.psql("keeper", "DROP TRIGGER slow ON audit_leaf; DROP FUNCTION slow()")
+    assert fleet.at(reader, first).http("GET", resolve()).status == 404
+
+
 def test_a_stop_on_one_replica_ends_an_open_download_on_the_other_within_a_second(fleet, model):
     owner = fleet.owner
     content = blob(40_000_000)

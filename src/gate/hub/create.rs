@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
-use strongroom_domain::RepoPath;
+use strongroom_domain::{Action, RepoName, RepoPath};
 use strongroom_protocol::{Grant, Refusal, Target};
 use strongroom_storage::{FileEntry, ObjectId, Operation, Placed, blob_id};
 
@@ -26,7 +26,8 @@ struct Body {
     kind: Option<String>,
 }
 
-/// Makes it. One that is there already is a 409 with its `url`.
+/// Makes it. One that is there already is a 409 with its `url`; where its first commit was never made, because the server
+/// or the store went away in between, a writer's asking again makes it.
 ///
 /// # Errors
 /// 400, 403, 409.
@@ -42,16 +43,20 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let grant = match made.await {
         Ok(grant) => grant,
         Err(Refusal::Conflict(why)) => {
+            let (origin, credential) = (call.origin(), call.credential.clone());
             let namespace = match namespace {
                 Some(namespace) => namespace,
                 None => {
-                    let (origin, credential) = (call.origin(), call.credential.clone());
-                    let whoami =
-                        gate.keeper.authorize(origin, credential, strongroom_domain::Action::Whoami, Target::System);
+                    let whoami = gate.keeper.authorize(origin.clone(), credential.clone(), Action::Whoami, Target::System);
                     whoami.await?.parts().principal.clone()
                 }
             };
-            let url = url(&format!("{namespace}/{name}"));
+            let id: RepoName = format!("{namespace}/{name}").parse()?;
+            let target = Target::Repo { kind, name: id.clone(), revision: None, path: None };
+            if let Ok(grant) = gate.keeper.authorize(origin, credential, Action::RepoWrite, target).await {
+                first_commit(&gate, &grant).await?;
+            }
+            let url = url(id.as_str());
             let body = value!({"error": why, "url": url});
             return Err(Refused::new(StatusCode::CONFLICT, why).with_body(body));
         }
@@ -62,7 +67,12 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     Ok(json(&value!({"url": url(id.as_str()), "name": id.as_str(), "id": id.as_str()})))
 }
 
+/// Makes the first commit where there is no `main`. `main` can't be deleted: where it is not there, it never was.
 async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
+    let parts = grant.repo()?.parts();
+    if gate.catalog.find_ref(parts.id, &parts.shared, "main").await?.is_some() {
+        return Ok(());
+    }
     let path: RepoPath = ".gitattributes".parse()?;
     let compartment = gate.compartment(&path);
     let repo = grant.repo()?;
@@ -84,7 +94,12 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
         let digest = Some(id.to_string());
         gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts).await.map_err(Refused::from)
     };
-    let shared = &repo.parts().shared;
-    gate.catalog.make_commit(repo.parts().id, shared, &keys, None, "main", &[put], about, record).await?;
-    Ok(())
+    let shared = &parts.shared;
+    let made: Result<_, Refused> =
+        gate.catalog.make_commit(parts.id, shared, &keys, None, "main", &[put], about, record).await;
+    match made {
+        // Two that make it at once: one of them did.
+        Err(_) if gate.catalog.find_ref(parts.id, shared, "main").await?.is_some() => Ok(()),
+        made => made.map(drop),
+    }
 }
