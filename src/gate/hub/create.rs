@@ -47,7 +47,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
             let namespace = match namespace {
                 Some(namespace) => namespace,
                 None => {
-                    let whoami = gate.keeper.authorize(origin.clone(), credential.clone(), Action::Whoami, Target::System);
+                    let whoami =
+                        gate.keeper.authorize(origin.clone(), credential.clone(), Action::Whoami, Target::System);
                     whoami.await?.parts().principal.clone()
                 }
             };
