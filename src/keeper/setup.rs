@@ -88,8 +88,14 @@ fn source(settings: &Settings) -> Source {
     }
 }
 
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/keeper/0001_first.sql"),
+    #[cfg(feature = "rehearsal")]
+    include_str!("../../migrations/rehearsal/keeper.sql"),
+];
+
 async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
-    Database::open(&source(settings), &[include_str!("../../migrations/keeper/0001_first.sql")]).await
+    Database::open(&source(settings), MIGRATIONS).await
 }
 
 /// Opens an initialised keeper.

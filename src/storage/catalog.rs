@@ -118,14 +118,19 @@ pub(crate) fn bytes20(bytes: Vec<u8>) -> Result<Commit, CatalogError> {
     bytes.try_into().map(Commit::from_bytes).map_err(|_| CatalogError::Value("commit id"))
 }
 
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/catalog/0001_first.sql"),
+    #[cfg(feature = "rehearsal")]
+    include_str!("../../migrations/rehearsal/catalog.sql"),
+];
+
 impl Catalog {
     /// Opens the database and brings its schema up to date.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub async fn open(source: &Source) -> Result<Self, CatalogError> {
-        let migrations = [include_str!("../../migrations/catalog/0001_first.sql")];
-        Ok(Self { database: Database::open(source, &migrations).await?, cache: Arc::default() })
+        Ok(Self { database: Database::open(source, MIGRATIONS).await?, cache: Arc::default() })
     }
 
     pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {

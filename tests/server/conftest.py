@@ -149,7 +149,7 @@ class Server:
 
     def start(self, answer=b"ok"):
         self.output = open(self.folder / "server.log", "ab")
-        command = [PROGRAM, "serve", *map(str, self.arguments)]
+        command = [self.program, "serve", *map(str, self.arguments)]
         self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
         self.wait(answer=answer)
 

@@ -19,6 +19,7 @@ class Fleet:
 
     def __init__(self, folder, count=2, more="", beside=None):
         self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.beside = beside
         self.postgres = beside.postgres if beside else Postgres()
         self.weed = beside.weed if beside else Weed(self.postgres)

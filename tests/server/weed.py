@@ -34,12 +34,26 @@ def free_port(taken=set()):
                 return port
 
 
+class PortTaken(Exception):
+    """A program ended while the cluster came up."""
+
+
 class Weed:
     def __init__(self, postgres):
         self.folder = Path(tempfile.mkdtemp(prefix="strongroom-weed-"))
         self.key, self.secret = "strongroom", secrets.token_hex(16)
-        self.processes = {}
+        self.processes, self.commands = {}, {}
         self.configure(postgres)
+        for left in reversed(range(3)):
+            try:
+                return self.start()
+            except PortTaken:
+                # Somebody else on this machine was quicker.
+                self.kill_all()
+                if not left:
+                    raise
+
+    def start(self):
         masters = [free_port() for _ in range(3)]
         self.masters = ",".join(f"127.0.0.1:{port}" for port in masters)
         here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
@@ -65,6 +79,7 @@ class Weed:
 
     def at(self, name):
         folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
@@ -83,8 +98,8 @@ class Weed:
         (self.folder / "filer.toml").write_text("\n".join(lines) + "\n")
 
     def run(self, name, *arguments):
-        log = open(self.folder / f"{name}.log", "wb")
-        command = [str(PROGRAM), "-logtostderr=true", *map(str, arguments)]
+        log = open(self.folder / f"{name}.log", "ab")
+        command = self.commands[name] = [str(PROGRAM), "-logtostderr=true", *map(str, arguments)]
         self.processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
         log.close()
 
@@ -103,7 +118,10 @@ class Weed:
         until = time.monotonic() + 120
         while not all(self.answers(f"http://127.0.0.1:{port}") for port in gateways) or not self.answers(self.endpoint):
             dead = [name for name, process in self.processes.items() if process.poll() is not None]
-            assert time.monotonic() < until and not dead, "".join((self.folder / f"{name}.log").read_text()[-2000:] for name in dead or self.processes)
+            said = "".join((self.folder / f"{name}.log").read_text()[-2000:] for name in dead or self.processes)
+            if dead:
+                raise PortTaken(said)
+            assert time.monotonic() < until, said
             time.sleep(0.3)
         while BUCKET.encode() not in self.shell(f"s3.bucket.create -name {BUCKET}\ns3.bucket.list\n"):
             assert time.monotonic() < until, "no bucket"
@@ -124,17 +142,24 @@ class Weed:
         return done.stdout + done.stderr
 
     def kill(self, name):
-        """For good: nobody starts it again."""
         process = self.processes.pop(name)
         process.kill()
         process.wait()
 
-    def remove(self):
-        # It takes its time over SIGTERM.
+    def again(self, name):
+        """Starts one that was killed."""
+        self.run(name, *self.commands[name][2:])
+
+    def kill_all(self):
+        # They take their time over SIGTERM.
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
             process.wait()
+        self.processes.clear()
+
+    def remove(self):
+        self.kill_all()
         shutil.rmtree(self.folder)
 
     def bucket(self, folder):
