@@ -566,6 +566,19 @@ def test_a_killed_gate_comes_back_and_what_was_committed_is_there(make_server):
     assert owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
 
 
+def test_a_killed_supervisor_takes_both_along_and_the_next_one_finds_its_port_free(make_server):
+    server = make_server()
+    children = [server.child(role) for role in ("keeper", "gate")]
+    server.process.kill()
+    server.process.wait()
+    until = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1][:3] for child in children):
+        assert time.monotonic() < until, "nobody watches them, and they serve on"
+        time.sleep(0.1)
+    server.start()
+    server.owner.hf("repos", "create", "admin/after")
+
+
 def test_a_killed_keeper_stops_the_service_within_a_second_and_comes_back(make_server):
     server = make_server()
     owner = server.owner

@@ -3,10 +3,16 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{harden, inherited, log, pass};
 use crate::Failed;
 use crate::config::Config;
+
+/// How long a keeper whose gate has ended has for its own end.
+const ORDERLY: Duration = Duration::from_secs(1);
 
 /// The keeper: takes one gate's socket after the other, until the supervisor is gone.
 ///
@@ -17,6 +23,7 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
     harden()?;
     let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
     let control = inherited()?;
+    end_with_supervisor(control.try_clone().map_err(|error| Failed(error.to_string()))?)?;
     let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
@@ -42,6 +49,27 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
             Err(error) => return Err(Failed(format!("control socket: {error}"))),
         }
     }
+}
+
+/// A supervisor that was killed takes the keeper along, and thereby the gate: nobody would watch them, and the next
+/// supervisor would find their port taken. One that stops waits for both, and is gone only then.
+fn end_with_supervisor(control: UnixStream) -> Result<(), Failed> {
+    let wait = move || {
+        loop {
+            let mut polled = [PollFd::new(&control, PollFlags::HUP)];
+            match poll(&mut polled, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) if polled[0].revents().is_empty() => {}
+                _ => break,
+            }
+        }
+        // Time for an orderly end, which the end of the control socket begins.
+        std::thread::sleep(ORDERLY);
+        tracing::error!("the supervisor is gone; the keeper ends");
+        std::process::exit(70);
+    };
+    let started = std::thread::Builder::new().name("supervisor".to_owned()).spawn(wait);
+    started.map(drop).map_err(|error| Failed(error.to_string()))
 }
 
 /// The gate: says `ready` on standard output once it listens.
