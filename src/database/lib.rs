@@ -86,13 +86,15 @@ impl Database {
                 (url, "BEGIN", REMOTE_WRITERS, POSTGRES)
             }
         };
+        let remote = matches!(source, Source::Remote(_));
         let pool = |connections| {
+            // A file's connection is not asked before each use whether it lives: it has no server that may be gone.
             let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+            let options = options.test_before_acquire(remote);
             options
                 .after_connect(move |connection, _| Box::pin(async move { connection.execute(hello).await.map(drop) }))
         };
         let writer = pool(writers).connect(&url).await?;
-        let remote = matches!(source, Source::Remote(_));
         let migrations = migrations.iter().zip(1..).map(|(text, number)| {
             let text = if remote { text.replace(" BLOB", " BYTEA") } else { (*text).to_owned() };
             // A constant of ours.

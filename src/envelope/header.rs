@@ -1,6 +1,6 @@
 //! The header: one file key, wrapped for recipients, under a MAC of the file key (age spec, "Header").
 
-use age::{Identity as _, Recipient as _};
+use age::Recipient as _;
 use age_core::format::Stanza;
 use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
@@ -105,8 +105,8 @@ impl Header {
     /// # Errors
     /// [`HeaderError`], all but `Recipients`.
     pub fn open(&self, identity: &Identity) -> Result<FileKey, HeaderError> {
-        let key = identity.0.unwrap_stanzas(&self.stanzas).ok_or(HeaderError::NoMatch)?;
-        let key = FileKey::from_age(&key.map_err(|_| HeaderError::Form)?);
+        let found = self.stanzas.iter().find_map(|stanza| identity.opening.unwrap(stanza).transpose());
+        let key = found.ok_or(HeaderError::NoMatch)??;
         // Constant time.
         hmac::verify(&mac_key(&key), &self.bytes[..self.covered], &self.mac).map_err(|_| HeaderError::Mac)?;
         Ok(key)

@@ -7,6 +7,8 @@ use age_core::secrecy::ExposeSecret;
 use bech32::{Bech32, Hrp};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::x25519::Opening;
+
 /// Why a key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -50,9 +52,6 @@ impl FileKey {
         age_core::format::FileKey::init_with_mut(|bytes| bytes.copy_from_slice(&self.0))
     }
 
-    pub(crate) fn from_age(key: &age_core::format::FileKey) -> Self {
-        Self(*key.expose_secret())
-    }
 }
 
 impl fmt::Debug for FileKey {
@@ -62,12 +61,26 @@ impl fmt::Debug for FileKey {
 }
 
 /// An X25519 identity: opens what was sealed for its recipient. Wiped when dropped; cannot be printed by accident.
-pub struct Identity(pub(crate) age::x25519::Identity);
+pub struct Identity {
+    /// Its text and its recipient.
+    age: age::x25519::Identity,
+    /// What opens.
+    pub(crate) opening: Opening,
+}
 
 impl Identity {
     /// A fresh identity.
     pub fn generate() -> Self {
-        Self(age::x25519::Identity::generate())
+        // Any 32 bytes are a scalar.
+        Self::from_age(age::x25519::Identity::generate()).expect("a fresh identity is one")
+    }
+
+    fn from_age(age: age::x25519::Identity) -> Result<Self, KeyError> {
+        let text = age.to_string();
+        let (_, secret) = bech32::decode(text.expose_secret()).map_err(|_| KeyError::Identity)?;
+        let secret = Zeroizing::new(secret);
+        let opening = Opening::new(secret.as_slice().try_into().map_err(|_| KeyError::Identity)?)?;
+        Ok(Self { age, opening })
     }
 
     /// The identity with this X25519 secret, as derived from a repository's secret.
@@ -81,12 +94,12 @@ impl Identity {
 
     /// `AGE-SECRET-KEY-1…`, as the `age` CLI reads it.
     pub fn to_secret_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.0.to_string().expose_secret().to_owned())
+        Zeroizing::new(self.age.to_string().expose_secret().to_owned())
     }
 
     /// Who can seal for it.
     pub fn to_recipient(&self) -> Recipient {
-        Recipient(self.0.to_public())
+        Recipient(self.age.to_public())
     }
 }
 
@@ -94,7 +107,7 @@ impl FromStr for Identity {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        text.parse().map(Self).map_err(|_| KeyError::Identity)
+        text.parse().map_err(|_| KeyError::Identity).and_then(Self::from_age)
     }
 }
 

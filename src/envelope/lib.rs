@@ -12,6 +12,7 @@ mod keys;
 mod meta;
 mod payload;
 mod range;
+mod x25519;
 
 pub use header::{HEADER_BYTES_MAX, Header, HeaderError};
 pub use keys::{FileKey, Identity, KeyError, Recipient};

@@ -25,10 +25,11 @@ impl Buffers {
     /// One of at least `length` bytes, all zero.
     pub fn take(&self, length: usize) -> Buffer {
         if length > self.length {
-            return Buffer { bytes: vec![0; length], used: 0..length, home: None };
+            return Buffer { bytes: vec![0; length], used: 0..length, length, home: None };
         }
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer { bytes: free.unwrap_or_else(|| vec![0; self.length]), used: 0..length, home: Some(self.clone()) }
+        let bytes = free.unwrap_or_else(|| vec![0; self.length]);
+        Buffer { bytes, used: 0..length, length, home: Some(self.clone()) }
     }
 }
 
@@ -36,6 +37,8 @@ impl Buffers {
 pub struct Buffer {
     bytes: Vec<u8>,
     used: std::ops::Range<usize>,
+    /// Bytes that were asked for: no others were ever written.
+    length: usize,
     home: Option<Buffers>,
 }
 
@@ -74,7 +77,7 @@ impl Drop for Buffer {
         let mut free = home.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT_MAX {
             let mut bytes = std::mem::take(&mut self.bytes);
-            bytes.fill(0);
+            bytes[..self.length].fill(0);
             free.push(bytes);
         }
     }
