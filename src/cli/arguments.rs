@@ -23,7 +23,13 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     /// Serve; on an empty data directory, initialise first
-    Serve(Server),
+    Serve {
+        #[command(flatten)]
+        server: Server,
+        /// One of the two processes alone, where systemd starts and watches them apart: see deploy/apart
+        #[arg(long)]
+        only: Option<Only>,
+    },
     /// Initialise a data directory without serving
     Init {
         #[command(flatten)]
@@ -80,6 +86,14 @@ pub enum Command {
     /// Keys: break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
+    /// Traces of the last requests, as lines of OTLP/JSON for OpenTelemetry's otlpjsonfile receiver
+    Traces {
+        /// Go on with those that come
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// A completion script for a shell, on standard output
     Completion {
         /// bash, zsh, fish, elvish or powershell
@@ -97,6 +111,15 @@ pub enum Command {
         /// The configuration as JSON
         config: String,
     },
+}
+
+/// One of the two processes.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// The trusted one. Its standard input is the socket at which it takes one gate after the other
+    Keeper,
+    /// The exposed one. It finds the keeper at server.keeper_socket
+    Gate,
 }
 
 /// Where a server is and how it is set up.

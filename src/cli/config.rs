@@ -44,6 +44,7 @@ struct ServerFile {
     stall_timeout: Duration,
     tls12: bool,
     mode: Option<Mode>,
+    keeper_socket: Option<PathBuf>,
 }
 
 impl Default for ServerFile {
@@ -59,6 +60,7 @@ impl Default for ServerFile {
             stall_timeout: Duration::from_secs(120),
             tls12: false,
             mode: None,
+            keeper_socket: None,
         }
     }
 }
@@ -221,6 +223,8 @@ pub struct Config {
     pub tls12: bool,
     /// What is refused.
     pub mode: Mode,
+    /// Where a keeper that runs by itself is reached.
+    pub keeper_socket: Option<PathBuf>,
     /// The servers of the two databases, where they are not files in the data directory.
     pub databases: Databases,
     objects: ObjectsFile,
@@ -326,6 +330,7 @@ impl Config {
             stall_timeout: file.server.stall_timeout,
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
+            keeper_socket: file.server.keeper_socket,
             objects: file.objects,
             databases: Databases {
                 keeper: file.database.keeper.map(|url| (url, file.database.keeper_password_file)),

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use strongroom_database::Remote;
 
+use crate::arguments::Only;
 use crate::certificates;
 use crate::config::{Config, Mode};
 
@@ -30,8 +31,9 @@ impl Finding {
     }
 }
 
-/// Looks at everything. Without findings that are refused, the server may start.
-pub fn examine(config: &Config) -> Vec<Finding> {
+/// Looks at everything, or at what one of the two processes has where they run apart. Without findings that are refused, it
+/// may start.
+pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let production = config.mode == Mode::Production;
     let mut add = |refused: bool, what: String, mend: String| findings.push(Finding { refused, what, mend });
@@ -52,7 +54,13 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             add(true, what, format!("chmod 0400 {}", key.display()));
         }
     }
-    for part in ["", "keeper", "catalog", "objects", "tls/server.key"] {
+    let parts: &[&str] = match only {
+        None => &["", "keeper", "catalog", "objects", "tls/server.key"],
+        // Each has its folders, in one that belongs to neither.
+        Some(Only::Keeper) => &["keeper"],
+        Some(Only::Gate) => &["catalog", "objects", "tls/server.key"],
+    };
+    for part in parts {
         let path = if part.is_empty() { config.data_dir.clone() } else { config.data_dir.join(part) };
         if let Ok(metadata) = fs::metadata(&path)
             && metadata.permissions().mode() & 0o077 != 0
@@ -78,7 +86,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
         }
     }
-    if let Some((refused, what, mend)) = certificates::examine(config, SystemTime::now()) {
+    let certificate = if only == Some(Only::Keeper) { None } else { certificates::examine(config, SystemTime::now()) };
+    if let Some((refused, what, mend)) = certificate {
         add(refused && production, what, mend);
     }
     if config.tls12 {

@@ -51,7 +51,6 @@ impl FileKey {
     pub(crate) fn to_age(&self) -> age_core::format::FileKey {
         age_core::format::FileKey::init_with_mut(|bytes| bytes.copy_from_slice(&self.0))
     }
-
 }
 
 impl fmt::Debug for FileKey {

@@ -3,8 +3,9 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use strongroom_domain::Sha256;
 use strongroom_envelope::{FileKey, Header, Recipient, Sealer, seal_whole};
-use strongroom_protocol::{Grant, MetaKeys};
+use strongroom_protocol::{Grant, MetaKeys, SPANS};
 use strongroom_storage::{ObjectId, ObjectWriter, Upload};
+use tracing::Instrument;
 
 use crate::gate::Gate;
 use crate::refused::Refused;
@@ -76,7 +77,8 @@ impl Intake {
         self.sealer.finish(writer.buffer()).map_err(broken)?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.hash.finish().as_ref()); // SHA-256 has 32 bytes
-        writer.finish().await?;
+        let span = tracing::debug_span!(target: SPANS, "objects", ask = "finish");
+        writer.finish().instrument(span).await?;
         Ok(Received { object: self.id, header: self.header, size: self.size, sha256: Sha256::from_bytes(sha256) })
     }
 
@@ -109,7 +111,8 @@ pub async fn receive(gate: &Gate, recipient: &str, content: &[u8]) -> Result<Rec
     let recipient: Recipient = recipient.parse().map_err(broken)?;
     let (header, payload) = seal_whole(content, &[recipient]).map_err(broken)?;
     let (header, object) = (header.as_bytes().to_vec(), ObjectId::generate()?);
-    gate.objects.put(object, payload).await?;
+    let span = tracing::debug_span!(target: SPANS, "objects", ask = "put");
+    gate.objects.put(object, payload).instrument(span).await?;
     let mut hash = Context::new(&SHA256);
     hash.update(content);
     let mut sha256 = [0; 32];

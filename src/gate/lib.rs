@@ -14,6 +14,7 @@ mod refused;
 mod routes;
 mod sandbox;
 mod stream;
+pub mod traces;
 mod watch;
 
 pub use gate::{ServeError, Settings, serve};

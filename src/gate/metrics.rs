@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
+use strongroom_protocol::SPANS;
 use strongroom_protocol::metrics::{Counter, DURATIONS, Histogram, Text};
 use tracing::Instrument;
 
@@ -48,9 +49,10 @@ pub async fn counted(
 ) -> Response<Body> {
     BEGUN.add(1);
     let (_in_flight, since) = (InFlight, Instant::now());
-    let span = tracing::debug_span!("request", method, route);
+    let span = tracing::debug_span!(target: SPANS, "request", method, route, status = tracing::field::Empty);
     let answer = answer.instrument(span.clone()).await;
     let status = answer.status().as_u16();
+    span.record("status", status);
     TOOK.observe_time(since.elapsed());
     *REQUESTS.lock().unwrap_or_else(PoisonError::into_inner).entry((method, route, status / 100)).or_default() += 1;
     // An id that is not of our own making is a client's words: its record has it, and not this line.

@@ -7,8 +7,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use strongroom_domain::{Commit, Compartment};
 use strongroom_envelope::{CHUNK_BYTES, ChunkRange, FileKey, NONCE_BYTES, Payload, TAG_BYTES, ciphertext_len};
-use strongroom_protocol::{Grant, ObjectRef};
+use strongroom_protocol::{Grant, ObjectRef, SPANS};
 use strongroom_storage::{ObjectId, ObjectReader};
+use tracing::Instrument;
 
 use crate::buffers::Buffers;
 use crate::gate::Gate;
@@ -45,7 +46,8 @@ impl OpenObject {
         let length = ciphertext_len(size).ok_or_else(damaged)?;
         // An empty range reads the nonce alone.
         let wanted = ChunkRange::of(range, size).map_or(0..NONCE_BYTES as u64, |touched| touched.payload);
-        let reader = gate.objects.open(object, length, wanted).await?;
+        let span = tracing::debug_span!(target: SPANS, "objects", ask = "open");
+        let reader = gate.objects.open(object, length, wanted).instrument(span).await?;
         let mut nonce = [0; NONCE_BYTES];
         reader.read(0, &mut nonce).await?;
         Ok(Self { reader, payload: Payload::new(key, &nonce), size })

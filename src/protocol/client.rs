@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::admin::AdminCommand;
 use crate::frame::{FrameReader, FrameWriter, Numbered, split};
 use crate::reply::{GrantParts, Listed, PartKeys, Purpose, Refusal, Reply, RepoParts};
 use crate::request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};
 use crate::{Secret, SecretText};
+
+/// Target of the spans that a trace of a request is made of. Their fields are words of ours, never a client's.
+pub const SPANS: &str = "strongroom::trace";
 
 /// Why there is no answer to use.
 pub type Failure = Refusal;
@@ -113,6 +117,11 @@ impl Keeper {
     }
 
     async fn ask(&self, message: Request) -> Result<Reply, Refusal> {
+        let span = tracing::debug_span!(target: SPANS, "keeper", ask = message.word());
+        self.answered(message).instrument(span).await
+    }
+
+    async fn answered(&self, message: Request) -> Result<Reply, Refusal> {
         let gone = || Refusal::Unavailable("the keeper is gone".to_owned());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();

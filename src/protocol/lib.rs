@@ -11,7 +11,7 @@ mod reply;
 mod request;
 mod secret;
 
-pub use client::{Failure, Grant, Keeper, RepoGrant};
+pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};
 pub use request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};

@@ -243,3 +243,30 @@ pub enum Request {
         command: AdminCommand,
     },
 }
+
+impl Request {
+    /// Its name, for traces.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Status => "status",
+            Self::Unseal { .. } => "unseal",
+            Self::Authorize { .. } => "authorize",
+            Self::Open { .. } => "open",
+            Self::Recover { .. } => "recover",
+            Self::Rewrap { .. } => "rewrap",
+            Self::Delivered { .. } => "delivered",
+            Self::Wrote { .. } => "wrote",
+            Self::Reject { .. } => "reject",
+            Self::CreateRepo { .. } => "create repo",
+            Self::MoveRepo { .. } => "move repo",
+            Self::DeleteRepo { .. } => "delete repo",
+            Self::ListRepos { .. } => "list repos",
+            Self::Ticket { .. } => "ticket",
+            Self::Metrics { .. } => "metrics",
+            Self::Renew { .. } => "renew",
+            Self::Release { .. } => "release",
+            Self::Admin { .. } => "admin",
+        }
+    }
+}

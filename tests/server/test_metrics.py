@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import commit
+from conftest import PROGRAM, commit
 
 prometheus = pytest.importorskip("prometheus_client.parser", reason="no prometheus_client")
 
@@ -146,3 +146,41 @@ def test_at_debug_each_request_leaves_a_line_with_its_route_and_no_name(make_ser
     line = next(line for line in server.log().splitlines() if "answered" in line and "resolve" in line)
     assert "/{kind}/{ns}/{name}/resolve/{rev}/{*path}" in line and "status=404" in line and "micros=" in line
     assert word not in server.log()
+
+
+TRACES = "/api/strongroom/traces"
+
+
+def traces(person, after=0):
+    answer = person.http("GET", f"{TRACES}?after={after}")
+    assert answer.status == 200, answer.body
+    return [json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"] for line in answer.body.splitlines()], int(answer.headers["x-next-after"])
+
+
+def test_traces_are_for_monitors_and_say_what_took_how_long_and_name_nobody(server, owner, monitor):
+    word = "numbat" + secrets.token_hex(4)
+    person = server.person(word, ("owner", "admin"))
+    assert server.stranger().http("GET", TRACES).status == 401
+    assert person.http("GET", TRACES).status == 403 and person.http("GET", f"{TRACES}?after=x").status == 400
+    _, after = traces(monitor)
+    while (more := traces(monitor, after))[0]:
+        after = more[1]
+        if len(more[0]) < 2:
+            break
+    owner.hf("repos", "create", f"admin/{word}")
+    commit(person, f"admin/{word}", {f"{word}.txt": word.encode()})
+    answer = person.http("GET", f"/admin/{word}/resolve/main/{word}.txt?{word}=1", headers={"X-Request-Id": word, "traceparent": word})
+    assert answer.body == word.encode()
+    found, _ = traces(monitor, after)
+    assert word not in json.dumps(found)
+    marks = lambda span: {mark["key"]: mark["value"]["stringValue"] for mark in span["attributes"]}
+    read = next(spans for spans in found if marks(spans[-1]).get("route", "").startswith("/{kind}/{ns}/{name}/resolve/"))
+    root = read[-1]
+    assert marks(root)["status"] == "200" and root["kind"] == 2 and not root["parentSpanId"]
+    assert [marks(span).get("ask") for span in read[:-1]] == ["authorize", "revision", "open", "open"]
+    for span in read:
+        assert len(span["traceId"]) == 32 and len(span["spanId"]) == 16
+        assert int(root["startTimeUnixNano"]) <= int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) <= int(root["endTimeUnixNano"])
+        assert span is root or span["parentSpanId"] == root["spanId"]
+    told = monitor.run([PROGRAM, "traces"]).stdout
+    assert word not in told and '"resourceSpans"' in told

@@ -5,6 +5,7 @@ mod key;
 mod people;
 mod repo;
 mod seal;
+mod traces;
 mod verify;
 
 use clap::CommandFactory;
@@ -21,7 +22,8 @@ use crate::{Failed, doctor, init, serve};
 pub fn run(arguments: Arguments) -> Result<(), Failed> {
     match arguments.command {
         None => serve::supervisor::serve(&Server::default()),
-        Some(Command::Serve(server)) => serve::supervisor::serve(&server),
+        Some(Command::Serve { server, only: None }) => serve::supervisor::serve(&server),
+        Some(Command::Serve { server, only: Some(only) }) => serve::apart::serve(&server, only),
         Some(Command::Init { server, name, root_shares, passphrase_file, json }) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
             let config = Config::load(&server)?;
@@ -36,7 +38,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         }
         Some(Command::Doctor { server, json }) => {
             let config = Config::load(&server)?;
-            let findings = doctor::examine(&config);
+            let findings = doctor::examine(&config, None);
             let rows: Vec<_> = findings.iter().map(doctor::Finding::json).collect();
             let refused = findings.iter().filter(|finding| finding.refused).count();
             show(&serde_json::json!({"findings": rows, "refused": refused}), json);
@@ -51,6 +53,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Key(key)) => key::run(key),
+        Some(Command::Traces { follow, remote }) => traces::run(follow, &remote),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "strongroom", &mut script);
@@ -64,7 +67,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
 
 /// What `serve` would refuse is refused before anything is made.
 fn refuse(config: &Config) -> Result<(), Failed> {
-    match doctor::examine(config).into_iter().find(|finding| finding.refused) {
+    match doctor::examine(config, None).into_iter().find(|finding| finding.refused) {
         Some(finding) => Err(Failed(format!("{}\n  mend: {}", finding.what, finding.mend))),
         None => Ok(()),
     }

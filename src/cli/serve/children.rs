@@ -19,11 +19,20 @@ const ORDERLY: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why it can't serve.
 pub fn keeper(config: &str) -> Result<(), Failed> {
-    log();
+    log(false);
     harden()?;
     let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
     let control = inherited()?;
     end_with_supervisor(control.try_clone().map_err(|error| Failed(error.to_string()))?)?;
+    let next = || pass::receive(&control).map(|gate| gate.map(UnixStream::from));
+    serve_gates(&config, next)
+}
+
+/// Opens the keeper, and serves one gate after the other until there is none.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<UnixStream>>) -> Result<(), Failed> {
     let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
@@ -31,9 +40,8 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
     let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
     tracing::info!("keeper serves");
     loop {
-        match pass::receive(&control) {
+        match next() {
             Ok(Some(gate)) => {
-                let gate = UnixStream::from(gate);
                 let (keeper, failed) = (Arc::clone(&keeper), |error: std::io::Error| Failed(error.to_string()));
                 gate.set_nonblocking(true).map_err(failed)?;
                 let served = runtime.block_on(async move {
@@ -46,7 +54,7 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
                 }
             }
             Ok(None) => return Ok(()),
-            Err(error) => return Err(Failed(format!("control socket: {error}"))),
+            Err(error) => return Err(Failed(format!("the socket of gates: {error}"))),
         }
     }
 }
@@ -77,10 +85,17 @@ fn end_with_supervisor(control: UnixStream) -> Result<(), Failed> {
 /// # Errors
 /// Why it can't serve.
 pub fn gate(config: &str) -> Result<(), Failed> {
-    log();
+    log(true);
     harden()?;
     let config: Config = serde_json::from_str(config).map_err(|error| Failed(error.to_string()))?;
-    let socket = inherited()?;
+    serve_clients(&config, inherited()?)
+}
+
+/// Serves clients with the keeper at the other end of this socket.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn serve_clients(config: &Config, socket: UnixStream) -> Result<(), Failed> {
     let root_key = config.root().path().unwrap_or_default();
     let ready = |address| {
         // The supervisor reads this; where it does not, nothing depends on it.

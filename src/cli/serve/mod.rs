@@ -1,17 +1,26 @@
 //! `serve`: the supervisor, and what it starts.
 
+pub mod apart;
 pub mod children;
 mod pass;
 pub mod supervisor;
 
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
 use crate::Failed;
 
 /// Log lines of a process, to standard error. `STRONGROOM_LOG` is `error`, `warn`, `info` (the default), `debug`.
-pub fn log() {
+/// The gate's process also collects traces of requests.
+pub fn log(traces: bool) {
     let level = std::env::var("STRONGROOM_LOG").ok().and_then(|level| level.parse().ok());
-    let level = level.unwrap_or(tracing::Level::INFO);
+    let level = level.unwrap_or(LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(level);
+    let traces = traces.then(|| strongroom_gate::traces::Collect.with_filter(strongroom_gate::traces::Ours));
     // A second subscriber in one process is refused, and not needed.
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::registry().with(lines).with(traces).try_init();
 }
 
 /// The socket that a child got as its standard input.

@@ -30,25 +30,31 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// # Errors
 /// What the preflight refuses, or why the processes do not live.
 pub fn serve(server: &Server) -> Result<(), Failed> {
-    log();
+    log(false);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = Config::load(server)?;
+    preflight(&doctor::examine(&config, None))?;
+    let first =
+        if init::is_initialised(&config) { None } else { Some(init::init(&config, "admin", &init::Keep::File(None))?) };
+    harden()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failed(error.to_string()))?.block_on(watch(&config, first))
+}
+
+/// Says what was found; refuses the start where something of it is dangerous.
+pub fn preflight(findings: &[doctor::Finding]) -> Result<(), Failed> {
     let mut refused = Vec::new();
-    for finding in doctor::examine(&config) {
+    for finding in findings {
         if finding.refused {
             refused.push(format!("{}\n  mend: {}", finding.what, finding.mend));
         } else {
             tracing::warn!(mend = finding.mend, "{}", finding.what);
         }
     }
-    if !refused.is_empty() {
-        return Err(Failed(format!("this configuration is dangerous:\n{}", refused.join("\n"))));
+    if refused.is_empty() {
+        return Ok(());
     }
-    let first =
-        if init::is_initialised(&config) { None } else { Some(init::init(&config, "admin", &init::Keep::File(None))?) };
-    harden()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failed(error.to_string()))?.block_on(watch(&config, first))
+    Err(Failed(format!("this configuration is dangerous:\n{}", refused.join("\n"))))
 }
 
 fn failed(error: std::io::Error) -> Failed {

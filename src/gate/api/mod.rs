@@ -1,6 +1,8 @@
-//! Strongroom's own API: `POST /api/strongroom/v1/…`, which the command line uses, and the numbers for Prometheus.
+//! Strongroom's own API: `POST /api/strongroom/v1/…`, which the command line uses, and the numbers for Prometheus,
+//! traces for OpenTelemetry.
 
 pub mod admin;
 pub mod metrics;
 pub mod recover;
+pub mod traces;
 pub mod unseal;

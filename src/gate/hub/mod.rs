@@ -25,8 +25,9 @@ pub mod xet;
 use std::collections::BTreeMap;
 
 use strongroom_domain::{Compartment, RepoPath, Revision};
-use strongroom_protocol::{Grant, MetaKeys, RepoGrant};
+use strongroom_protocol::{Grant, MetaKeys, RepoGrant, SPANS};
 use strongroom_storage::{CommitInfo, View};
+use tracing::Instrument;
 
 use crate::gate::Gate;
 use crate::refused::Refused;
@@ -37,8 +38,11 @@ use crate::refused::Refused;
 /// 404 `RevisionNotFound`.
 pub async fn commit_at(gate: &Gate, repo: RepoGrant<'_>, revision: &Revision) -> Result<CommitInfo, Refused> {
     let parts = repo.parts();
-    let id = gate.catalog.resolve(parts.id, &parts.shared, revision).await?.ok_or_else(Refused::revision)?;
-    Ok(gate.catalog.commit(parts.id, &parts.shared, id).await?)
+    let found = async {
+        let id = gate.catalog.resolve(parts.id, &parts.shared, revision).await?.ok_or_else(Refused::revision)?;
+        Ok(gate.catalog.commit(parts.id, &parts.shared, id).await?)
+    };
+    found.instrument(tracing::debug_span!(target: SPANS, "catalogue", ask = "revision")).await
 }
 
 /// The commit as a grant sees it.
