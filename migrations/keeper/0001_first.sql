@@ -22,7 +22,10 @@ CREATE TABLE line (
   PRIMARY KEY (principal, action, compartment, place, place_id));
 CREATE TABLE repo (
   id BIGINT PRIMARY KEY, catalog_id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, namespace BIGINT NOT NULL REFERENCES namespace (id),
-  name_sealed BLOB NOT NULL, secret BLOB, created_ms BIGINT NOT NULL, deleted_ms BIGINT);
+  name_sealed BLOB NOT NULL, secret BLOB, created_ms BIGINT NOT NULL, deleted_ms BIGINT,
+  moved_ms BIGINT, moved_log BIGINT, moved_seq BIGINT);
+-- `moved_*`: when the newest commit of `main` was made, and which record says so. By it other keepers on this database follow.
+CREATE INDEX repo_by_move ON repo (moved_log, moved_seq);
 -- Every name a repository ever had: a name is never given to another.
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),
