@@ -43,8 +43,10 @@ CREATE TABLE audit_leaf (
 CREATE INDEX audit_by_principal ON audit_leaf (principal_index, time_ms, log, seq);
 CREATE INDEX audit_by_repo ON audit_leaf (repo_index, time_ms, log, seq);
 CREATE INDEX audit_by_token ON audit_leaf (token_index, time_ms, log, seq);
+CREATE INDEX audit_by_address ON audit_leaf (address_index, time_ms, log, seq);
 CREATE INDEX audit_by_time ON audit_leaf (time_ms, log, seq);
--- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each.
+-- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each. Of level 0 only full ones: the last 255 leaf
+-- hashes at most are computed anew from the leaves.
 CREATE TABLE audit_tile (
   log BIGINT NOT NULL, level BIGINT NOT NULL, position BIGINT NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (log, level, position));
 -- `epoch` counts who continued the log: whoever writes under an older one is fenced off.

@@ -157,7 +157,7 @@ impl Log {
         if size > 0 {
             let kept =
                 Checkpoint::open(&stored, &signer.verifier_key()).map_err(|_| failed("the stored checkpoint"))?;
-            if kept.size != tiles.size() || kept.root != tiles.root()? {
+            if kept.size != tiles.size() || kept.root != tiles.root() {
                 return Err(failed("the stored tree is not that of its checkpoint"));
             }
         }
@@ -230,7 +230,7 @@ impl Log {
 
 fn sign(signer: &Signer, tiles: &Tiles) -> Result<String, LogError> {
     let origin = signer.verifier_key().name().to_owned();
-    let checkpoint = Checkpoint { origin, size: tiles.size(), root: tiles.root()? };
+    let checkpoint = Checkpoint { origin, size: tiles.size(), root: tiles.root() };
     checkpoint.sign(signer).map_err(|error| LogError::Failed(error.to_string()))
 }
 
@@ -368,7 +368,7 @@ impl Writer {
             } else {
                 let place = (self.seat.log, tiles.size());
                 let leaf = StoredLeaf::seal(&self.keys, place, &entry.record, entry.heads.to_string())?;
-                tiles.append(leaf.hash())?;
+                tiles.append(leaf.hash());
                 used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
                 let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
                 moved.extend(record.repo_id.zip(moved_ms).map(|(repo, moved_ms)| (repo, (moved_ms, place.1))));
@@ -409,7 +409,7 @@ const COLUMN_COUNT: usize = 12;
 
 /// Many rows a statement: each statement is a way to the server and back. Only a power of two of them, so that few texts are
 /// prepared.
-async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
     while !leaves.is_empty() {
         let (now, later) = leaves.split_at(1 << leaves.len().ilog2().min(6));
         let row = |at: usize| {
