@@ -302,15 +302,4 @@ pub fn offline(file: &Path, key: Option<&str>, kept: Option<&Path>) -> Result<Va
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_one_below_the_other_are_told_apart() {
-        let one = "a\n1\nroot\n\n\u{2014} a sig\n";
-        let two = "b\n2\nroot\n\n\u{2014} b sig\n\u{2014} witness sig\n";
-        assert_eq!(notes(one), [one]);
-        assert_eq!(notes(&format!("{one}\n{two}")), [one, two]);
-        assert!(notes("\n\n").is_empty());
-    }
-}
+mod tests;
