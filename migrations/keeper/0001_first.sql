@@ -22,7 +22,10 @@ CREATE TABLE line (
   PRIMARY KEY (principal, action, compartment, place, place_id));
 CREATE TABLE repo (
   id BIGINT PRIMARY KEY, catalog_id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, namespace BIGINT NOT NULL REFERENCES namespace (id),
-  name_sealed BLOB NOT NULL, secret BLOB, created_ms BIGINT NOT NULL, deleted_ms BIGINT);
+  name_sealed BLOB NOT NULL, secret BLOB, created_ms BIGINT NOT NULL, deleted_ms BIGINT,
+  moved_ms BIGINT, moved_log BIGINT, moved_seq BIGINT);
+-- `moved_*`: when the newest commit of `main` was made, and which record says so. By it other keepers on this database follow.
+CREATE INDEX repo_by_move ON repo (moved_log, moved_seq);
 -- Every name a repository ever had: a name is never given to another.
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),
@@ -40,8 +43,10 @@ CREATE TABLE audit_leaf (
 CREATE INDEX audit_by_principal ON audit_leaf (principal_index, time_ms, log, seq);
 CREATE INDEX audit_by_repo ON audit_leaf (repo_index, time_ms, log, seq);
 CREATE INDEX audit_by_token ON audit_leaf (token_index, time_ms, log, seq);
+CREATE INDEX audit_by_address ON audit_leaf (address_index, time_ms, log, seq);
 CREATE INDEX audit_by_time ON audit_leaf (time_ms, log, seq);
--- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each.
+-- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each. Of level 0 only full ones: the last 255 leaf
+-- hashes at most are computed anew from the leaves.
 CREATE TABLE audit_tile (
   log BIGINT NOT NULL, level BIGINT NOT NULL, position BIGINT NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (log, level, position));
 -- `epoch` counts who continued the log: whoever writes under an older one is fenced off.

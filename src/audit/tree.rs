@@ -27,20 +27,53 @@ pub trait HashReader {
     fn read(&self, subtree: Subtree) -> Result<Hash, Self::Error>;
 }
 
-/// The hashes that a leaf adds to a tree of `size` leaves: its own first, then each subtree it completes.
-///
-/// # Errors
-/// When the reader has not the hash of a left neighbour.
-pub fn append<R: HashReader>(reader: &R, size: u64, leaf: Hash) -> Result<Vec<(Subtree, Hash)>, R::Error> {
-    let mut added = vec![(Subtree { level: 0, index: size }, leaf)];
-    let mut hash = leaf;
-    let (mut level, mut index) = (0, size);
-    while index & 1 == 1 {
-        hash = Hash::node(&reader.read(Subtree { level, index: index - 1 })?, &hash);
-        (level, index) = (level + 1, index >> 1);
-        added.push((Subtree { level, index }, hash));
+/// The right edge of a tree that only grows: the complete subtrees that have no right neighbour yet, 64 at most. All that
+/// appending and the root need, however many leaves there are.
+#[derive(Debug, Clone, Default)]
+pub struct Edge {
+    size: u64,
+    /// The largest first: one for each bit of the size.
+    hashes: Vec<Hash>,
+}
+
+impl Edge {
+    /// The edge of a tree of `size` leaves, from its hashes, the largest subtree first; `None` where they are not as many.
+    pub fn new(size: u64, hashes: Vec<Hash>) -> Option<Self> {
+        (hashes.len() == size.count_ones() as usize).then_some(Self { size, hashes })
     }
-    Ok(added)
+
+    /// The subtrees on the edge of a tree of `size` leaves, the largest first.
+    pub fn subtrees(size: u64) -> impl Iterator<Item = Subtree> {
+        let held = (0..64_u8).rev().filter(move |level| size >> level & 1 == 1);
+        held.map(move |level| Subtree { level, index: (size >> level) - 1 })
+    }
+
+    /// Leaves.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf. `added` is told the hashes that come with it: its own first, then each subtree it completes.
+    pub fn push(&mut self, leaf: Hash, mut added: impl FnMut(Subtree, Hash)) {
+        let (mut hash, mut subtree) = (leaf, Subtree { level: 0, index: self.size });
+        added(subtree, hash);
+        while subtree.index & 1 == 1 {
+            // There is one for each bit of the size.
+            let left = self.hashes.pop().expect("a left neighbour");
+            hash = Hash::node(&left, &hash);
+            subtree = Subtree { level: subtree.level + 1, index: subtree.index >> 1 };
+            added(subtree, hash);
+        }
+        self.hashes.push(hash);
+        self.size += 1;
+    }
+
+    /// The root over all leaves.
+    pub fn root(&self) -> Hash {
+        let mut right_first = self.hashes.iter().rev().copied();
+        let Some(last) = right_first.next() else { return Hash::empty() };
+        right_first.fold(last, |right, left| Hash::node(&left, &right))
+    }
 }
 
 /// The root of the first `size` leaves.

@@ -93,7 +93,7 @@ impl Intake {
 /// # Errors
 /// The keeper's refusal; 507 and 500.
 pub async fn keep(gate: &Gate, grant: &Grant, inbox: &MetaKeys, received: Received) -> Result<(), Refused> {
-    gate.keeper.wrote(grant, "upload", received.sha256.to_string(), None, Vec::new()).await?;
+    gate.keeper.wrote(grant, "upload", received.sha256.to_string(), None, Vec::new(), None).await?;
     let upload = Upload {
         object: received.object,
         header: received.header,

@@ -251,23 +251,17 @@ impl Change {
                 }
             }
             Self::Repo(id, repo) => {
-                state.repos_of.entry(repo.namespace).or_default().insert(id);
+                state.orders.add(&repo, id);
                 state.repo_names.insert((repo.kind, repo.name.folded()), id);
                 state.repos.insert(id, repo);
             }
             Self::Rename(id, name, namespace) => {
-                if let Some(repo) = state.repos.get_mut(&id) {
+                if let Some(repo) = state.repos.get(&id) {
                     state.repo_names.insert((repo.kind, name.folded()), id);
-                    state.repos_of.entry(repo.namespace).or_default().remove(&id);
-                    state.repos_of.entry(namespace).or_default().insert(id);
-                    (repo.name, repo.namespace) = (name, namespace);
                 }
+                state.with_repo(id, |repo| (repo.name, repo.namespace) = (name, namespace));
             }
-            Self::DeleteRepo(id, at) => {
-                if let Some(repo) = state.repos.get_mut(&id) {
-                    repo.shred(at);
-                }
-            }
+            Self::DeleteRepo(id, at) => state.with_repo(id, |repo| repo.shred(at)),
             Self::Stop(stop, reason, at) => {
                 state.stops.insert(stop, (reason, at));
             }

@@ -1,5 +1,6 @@
 //! Keeping up with the other keepers on the same database: what they changed is applied here, in their order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -26,6 +27,14 @@ pub struct Follow {
     state: Arc<RwLock<State>>,
     /// One at a time applies.
     turn: tokio::sync::Mutex<()>,
+    /// Of each log, how many of its records were asked for the repositories that they move.
+    asked: tokio::sync::Mutex<BTreeMap<i64, i64>>,
+}
+
+/// The sizes of all logs.
+async fn sizes<'a>(executor: impl Executor<'a, Database = Any>) -> Result<BTreeMap<i64, i64>, sqlx::Error> {
+    let rows = sqlx::query("SELECT log, size FROM audit_head").fetch_all(executor).await?;
+    rows.iter().map(|row| Ok((row.try_get("log")?, row.try_get("size")?))).collect()
 }
 
 impl Follow {
@@ -36,9 +45,11 @@ impl Follow {
     pub async fn start(database: Database, keys: Arc<OwnKeys>, rules: Rules) -> Result<Self, LoadError> {
         let mut tx = database.begin().await?;
         database.lock(&mut tx, Lock::Shared).await?;
-        let state = load(&mut tx, &keys, &rules).await?;
+        // Before the repositories are read: what lands meanwhile is asked for again.
+        let asked = tokio::sync::Mutex::new(sizes(&mut *tx).await?);
+        let state = Arc::new(RwLock::new(load(&mut tx, &keys, &rules).await?));
         tx.rollback().await?;
-        Ok(Self { database, keys, rules, state: Arc::new(RwLock::new(state)), turn: tokio::sync::Mutex::new(()) })
+        Ok(Self { database, keys, rules, state, turn: tokio::sync::Mutex::new(()), asked })
     }
 
     /// What is known.
@@ -61,6 +72,38 @@ impl Follow {
         self.database.lock(&mut tx, Lock::Shared).await?;
         self.catch_up(&mut tx).await?;
         Ok(tx.rollback().await?)
+    }
+
+    /// Asks which repositories other keepers moved, and applies it. A log's records become visible in their order, so how many
+    /// of them were asked says which are new; no clock is compared. Costs nothing where there can be no other.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the orders of lists may be old.
+    pub async fn refresh_orders(&self) -> Result<(), LoadError> {
+        if !self.database.is_shared() {
+            return Ok(());
+        }
+        let mut asked = self.asked.lock().await;
+        let sizes = sizes(&self.database.reader).await?;
+        if sizes.iter().all(|(log, size)| asked.get(log) == Some(size)) {
+            return Ok(());
+        }
+        // What moved up to those sizes was made before: it is known after this.
+        self.refresh().await?;
+        for (log, size) in sizes {
+            let rows = sqlx::query("SELECT id, moved_ms FROM repo WHERE moved_log = $1 AND moved_seq >= $2")
+                .bind(log)
+                .bind(asked.get(&log).copied().unwrap_or(0))
+                .fetch_all(&self.database.reader)
+                .await?;
+            let mut state = self.state.write();
+            for row in rows {
+                let moved_ms = row.try_get("moved_ms")?;
+                state.with_repo(row.try_get::<i64, _>("id")? as u64, |repo| repo.moved_ms = moved_ms);
+            }
+            asked.insert(log, size);
+        }
+        Ok(())
     }
 
     /// Applies what a transaction sees and memory does not know; gives the generation. The transaction holds the lock, so

@@ -11,6 +11,7 @@ mod grants;
 mod keys;
 pub mod log;
 mod metrics;
+mod orders;
 pub mod policy;
 pub mod root;
 mod server;

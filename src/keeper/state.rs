@@ -9,6 +9,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, SealedError, keyed_hash, open_meta};
 
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
+use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
 
 /// Why the state can't be loaded.
@@ -90,6 +91,8 @@ pub struct Repo {
     pub created_ms: i64,
     /// Unix milliseconds.
     pub deleted_ms: Option<i64>,
+    /// When the newest commit of `main` was made, Unix milliseconds; none before the first.
+    pub moved_ms: Option<i64>,
     #[serde(skip)]
     keys: OnceLock<RepoKeys>,
 }
@@ -104,7 +107,8 @@ impl Repo {
         wrapped: Option<Vec<u8>>,
         created_ms: i64,
     ) -> Self {
-        Self { catalog_id, kind, name, namespace, wrapped, created_ms, deleted_ms: None, keys: OnceLock::new() }
+        let (deleted_ms, moved_ms, keys) = (None, None, OnceLock::new());
+        Self { catalog_id, kind, name, namespace, wrapped, created_ms, deleted_ms, moved_ms, keys }
     }
 
     /// Its keys; unwrapped at first use.
@@ -191,8 +195,8 @@ pub struct State {
     pub lines: BTreeSet<Line>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
-    /// Of each namespace, its repositories.
-    pub repos_of: BTreeMap<u64, BTreeSet<u64>>,
+    /// What lists show, in their orders.
+    pub orders: Orders,
     /// The judge.
     pub policy: Policy,
 }
@@ -221,6 +225,15 @@ impl State {
     pub fn principal(&self, name: &str) -> Option<(u64, &Principal)> {
         let id = *self.principal_names.get(&name.to_ascii_lowercase())?;
         self.principals.get(&id).filter(|principal| principal.removed_ms.is_none()).map(|principal| (id, principal))
+    }
+
+    /// Changes a repository, and where it stands in lists.
+    pub fn with_repo(&mut self, id: u64, change: impl FnOnce(&mut Repo)) {
+        if let Some(repo) = self.repos.get_mut(&id) {
+            self.orders.remove(repo, id);
+            change(repo);
+            self.orders.add(repo, id);
+        }
     }
 
     /// The next free number of a map.
@@ -276,7 +289,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         assignments: BTreeSet::new(),
         lines: BTreeSet::new(),
         stops: BTreeMap::new(),
-        repos_of: BTreeMap::new(),
+        orders: Orders::default(),
         policy: Policy::new(&rules.model, &rules.roles, [], [])?,
     };
     let text = |place: &[&[u8]], sealed: Vec<u8>| -> Result<String, LoadError> {
@@ -324,8 +337,8 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
             row.try_get("secret")?,
             row.try_get("created_ms")?,
         );
-        repo.deleted_ms = row.try_get("deleted_ms")?;
-        state.repos_of.entry(repo.namespace).or_default().insert(id);
+        (repo.deleted_ms, repo.moved_ms) = (row.try_get("deleted_ms")?, row.try_get("moved_ms")?);
+        state.orders.add(&repo, id);
         state.repos.insert(id, repo);
     }
     for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(&mut *tx).await? {

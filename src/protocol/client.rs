@@ -12,7 +12,7 @@ use tracing::Instrument;
 use crate::admin::AdminCommand;
 use crate::frame::{FrameReader, FrameWriter, Numbered, split};
 use crate::reply::{GrantParts, Listed, PartKeys, Purpose, Refusal, Reply, RepoParts};
-use crate::request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};
+use crate::request::{Call, Credential, GrantId, ListQuery, ObjectRef, Request, Rewrapped, Target};
 use crate::{Secret, SecretText};
 
 /// Target of the spans that a trace of a request is made of. Their fields are words of ours, never a client's.
@@ -250,7 +250,7 @@ impl Keeper {
         self.done(Request::Delivered { grant, path, start: range.start, end: range.end, bytes, complete }).await
     }
 
-    /// Records a write before it is visible.
+    /// Records a write before it is visible. `moved_ms` is the time of the commit to which it moves `main`, if it does.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -261,9 +261,10 @@ impl Keeper {
         subject: String,
         digest: Option<String>,
         compartments: Vec<Compartment>,
+        moved_ms: Option<i64>,
     ) -> Result<(), Refusal> {
         let grant = grant.id();
-        self.done(Request::Wrote { grant, what: what.to_owned(), subject, digest, compartments }).await
+        self.done(Request::Wrote { grant, what: what.to_owned(), subject, digest, compartments, moved_ms }).await
     }
 
     /// Records a request that was refused before any decision.
@@ -324,21 +325,18 @@ impl Keeper {
         }
     }
 
-    /// A page of the repositories that may be seen; whether more follow.
+    /// A part of the list of what may be seen, and after which place to go on; `None` at its end.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`Refusal::Invalid`] for a place that the keeper gave to nobody, to somebody else, or in another list.
     pub async fn list_repos(
         &self,
         call: Call,
         credential: Option<Credential>,
-        kind: RepoKind,
-        author: Option<String>,
-        after: u64,
-        limit: u32,
-    ) -> Result<(Vec<Listed>, bool), Refusal> {
-        match self.ask(Request::ListRepos { call, credential, kind, author, after, limit }).await? {
-            Reply::Repos(page, more) => Ok((page, more)),
+        query: ListQuery,
+    ) -> Result<(Vec<Listed>, Option<String>), Refusal> {
+        match self.ask(Request::ListRepos { call, credential, query }).await? {
+            Reply::Repos(page, next) => Ok((page, next)),
             _ => Err(unexpected()),
         }
     }

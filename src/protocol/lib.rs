@@ -14,5 +14,5 @@ mod secret;
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};
-pub use request::{Call, Credential, GrantId, ObjectRef, Request, Rewrapped, Target};
+pub use request::{Call, Credential, GrantId, ListQuery, ObjectRef, Order, Request, Rewrapped, Target};
 pub use secret::{Secret, SecretText};

@@ -123,8 +123,8 @@ pub enum Purpose {
 /// A repository in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Listed {
-    /// Its place in the list, for the next page.
-    pub at: u64,
+    /// Its place in the list, for the next page; says nothing to whoever has not the keeper's keys.
+    pub at: String,
     /// What may be seen of it.
     pub repo: RepoParts,
 }
@@ -147,8 +147,9 @@ pub enum Reply {
     Envelopes(Vec<Vec<u8>>),
     /// To `CreateRepo`: the grant to write its first commit; whether it was there already.
     Created(Box<GrantParts>),
-    /// To `ListRepos`: the page, and whether more follow.
-    Repos(Vec<Listed>, bool),
+    /// To `ListRepos`: a part of the list, and after which place to go on; `None` at its end. That there is a place to go on
+    /// does not say that anything follows.
+    Repos(Vec<Listed>, Option<String>),
     /// To `Ticket`, with the second (Unix) at which it ends.
     Ticket(SecretText, i64),
     /// To `Renew`: those that are over.

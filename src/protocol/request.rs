@@ -71,6 +71,32 @@ pub struct ObjectRef {
 /// A header, the compartment it is of (`None` for the inbox), and the compartment it shall be of.
 pub type Rewrapped = (Vec<u8>, Option<Compartment>, Compartment);
 
+/// The order of a list, the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Order {
+    /// By when they were made.
+    Created,
+    /// By when `main` moved.
+    Modified,
+}
+
+/// Which repositories a list shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Of which kind.
+    pub kind: RepoKind,
+    /// Only those of this namespace.
+    pub author: Option<String>,
+    /// Only those whose `NAMESPACE/NAME` has each of these in it, in any case.
+    pub words: Vec<String>,
+    /// Which comes first.
+    pub order: Order,
+    /// Only after this place in the list: [`Listed::at`](crate::Listed::at) of the same list.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// A question to the keeper. Each variant has its line in the keeper's permit table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
@@ -149,6 +175,8 @@ pub enum Request {
         digest: Option<String>,
         /// Compartments that change.
         compartments: Vec<Compartment>,
+        /// When the commit was made to which `main` moves with this, Unix milliseconds.
+        moved_ms: Option<i64>,
     },
     /// A request that reached a route and was refused before any decision.
     Reject {
@@ -202,14 +230,8 @@ pub enum Request {
         call: Call,
         /// Who.
         credential: Option<Credential>,
-        /// Of which kind.
-        kind: RepoKind,
-        /// Only those of this namespace.
-        author: Option<String>,
-        /// Only after this place in the list.
-        after: u64,
-        /// At most so many.
-        limit: u32,
+        /// Which of them.
+        query: ListQuery,
     },
     /// A ticket for one purpose, under a grant for the same action.
     Ticket {

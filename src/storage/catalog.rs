@@ -109,7 +109,8 @@ pub(crate) const BATCH: usize = 500;
 /// Hex digits of a commit that are enough to ask by.
 const SHORT_MIN: usize = 4;
 
-pub(crate) fn now_ms() -> i64 {
+/// Unix milliseconds.
+pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

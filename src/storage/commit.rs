@@ -113,7 +113,8 @@ impl Catalog {
     /// Makes a commit over a parent and, where `branch` is named, moves that branch from the parent to it. One
     /// transaction: if we die inside, nothing is there but payloads, which the sweep finds.
     ///
-    /// `record` is called with the id and the compartments that change, before anything becomes visible.
+    /// `record` is called with the id, the compartments that change and the time of the commit (Unix milliseconds), before
+    /// anything becomes visible.
     ///
     /// # Errors
     /// [`CatalogError::Moved`] where the branch is not at the parent any more.
@@ -127,7 +128,7 @@ impl Catalog {
         branch: &str,
         operations: &[Operation],
         about: (&str, &str, &str),
-        record: impl AsyncFnOnce(Commit, Vec<Compartment>) -> Result<(), E>,
+        record: impl AsyncFnOnce(Commit, Vec<Compartment>, i64) -> Result<(), E>,
     ) -> Result<Commit, E> {
         let mut written = Vec::new();
         let mut roots = Vec::new();
@@ -158,7 +159,7 @@ impl Catalog {
         let git = tree_id(roots.iter().map(|root| (root.compartment.word(), true, root.git)));
         let text = if message.is_empty() { title.to_owned() } else { format!("{title}\n\n{message}") };
         let id = commit_id(git, parent.map(|parent| parent.id), author, time_ms / 1000, &text);
-        record(id, changed).await?;
+        record(id, changed, time_ms).await?;
         let body =
             CommitBody { title: title.to_owned(), message: message.to_owned(), author: author.to_owned(), roots };
         let commit = CommitInfo { id, parent: parent.map(|parent| parent.id), time_ms, body };
@@ -220,7 +221,7 @@ impl Catalog {
         Ok(tx.commit().await?)
     }
 
-    /// A commit with the tree of another and no history, and the branch moved to it.
+    /// A commit, made at `time_ms`, with the tree of another and no history, and the branch moved to it.
     ///
     /// # Errors
     /// [`CatalogError::Moved`].
@@ -231,9 +232,9 @@ impl Catalog {
         branch: &str,
         head: &CommitInfo,
         about: (&str, &str),
+        time_ms: i64,
     ) -> Result<Commit, CatalogError> {
         let (title, author) = about;
-        let time_ms = now_ms();
         let git = tree_id(head.body.roots.iter().map(|root| (root.compartment.word(), true, root.git)));
         let id = commit_id(git, None, author, time_ms / 1000, title);
         let body = CommitBody {

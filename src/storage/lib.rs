@@ -12,7 +12,7 @@ mod objects;
 mod tree;
 mod upload;
 
-pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId};
+pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId, now_ms};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};

@@ -57,6 +57,20 @@ def resolve(path="sub/config.json"):
     return f"/admin/model/resolve/main/{path}"
 
 
+def test_lists_on_every_replica_have_the_order_that_commits_on_any_made(fleet):
+    there = [fleet.at(fleet.owner, server) for server in fleet.servers]
+    listed = lambda person: [row["id"] for row in person.http("GET", "/api/models?limit=4&search=order-").json()]
+    names = [f"admin/order-{n}" for n in range(4)]
+    for n, name in enumerate(names):
+        made = there[n % 2].http("POST", "/api/repos/create", {"name": name.split("/")[1], "organization": "admin"})
+        assert made.status == 200, made.body
+        assert listed(there[0]) == listed(there[1]) == names[n::-1]
+    for turn, (n, at) in enumerate([(2, 0), (0, 1), (1, 1), (0, 0), (3, 1), (1, 0)]):
+        commit(there[at], names[n], {"turn": str(turn).encode()})
+        names_now = listed(there[at])
+        assert names_now[0] == names[n] and listed(there[1 - at]) == names_now
+
+
 def test_what_one_replica_took_the_other_gives(fleet, model, tmp_path):
     for at, server in enumerate(fleet.servers):
         one = fleet.at(fleet.owner, server)

@@ -6,10 +6,11 @@ use std::convert::Infallible;
 use strongroom_audit::Hash;
 use strongroom_audit::proof::{verify_consistency, verify_inclusion};
 use strongroom_audit::tile::Tile;
-use strongroom_audit::tree::{self, HashReader, Subtree};
+use strongroom_audit::tree::{self, Edge, HashReader, Subtree};
 
 #[derive(Default)]
 struct Log {
+    edge: Edge,
     size: u64,
     leaves: Vec<Hash>,
     hashes: HashMap<Subtree, Hash>,
@@ -32,8 +33,8 @@ impl Log {
 
     fn add(&mut self, leaf: &[u8]) {
         let leaf = Hash::leaf(leaf);
-        let added = tree::append(self, self.size, leaf).unwrap();
-        self.hashes.extend(added);
+        let hashes = &mut self.hashes;
+        self.edge.push(leaf, |subtree, hash| hashes.extend([(subtree, hash)]));
         self.leaves.push(leaf);
         self.size += 1;
     }
@@ -163,4 +164,18 @@ fn a_subtree_is_found_in_the_tile_that_the_layout_names() {
     assert_eq!((tile.path().as_str(), run), ("tile/1/000", 0..2));
     assert_eq!(Tile::holding(subtree(3, 8750), 70_000), None);
     assert_eq!(Tile { level: 0, index: 1_234_067, width: 256 }.path(), "tile/0/x001/x234/067");
+}
+
+#[test]
+fn an_edge_has_the_root_of_all_leaves_and_goes_on_from_its_hashes() {
+    let mut log = Log::default();
+    for size in 0..300_u64 {
+        assert_eq!((log.edge.size(), log.edge.root()), (size, naive_root(&log.leaves)));
+        let hashes: Vec<Hash> = Edge::subtrees(size).map(|subtree| log.hashes[&subtree]).collect();
+        let mut again = Edge::new(size, hashes.clone()).expect("one for each bit");
+        assert!(Edge::new(size + 1, hashes).is_none() || size.count_ones() == (size + 1).count_ones());
+        log.add(&size.to_be_bytes());
+        again.push(Hash::leaf(&size.to_be_bytes()), |_, _| {});
+        assert_eq!(again.root(), log.edge.root());
+    }
 }

@@ -1,79 +1,85 @@
 //! `audit verify`: every log's tree computed anew from its stored records, and held against signed checkpoints, against those
 //! that were kept, and against what the other logs say of it. Believes nothing but hashes and signatures.
+//!
+//! Records are read one after the other and forgotten: what is held of a log is its tree's right edge. What logs say of each
+//! other is collected first (some 60 bytes for each time that one names another), and then those that are named are read again.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use strongroom_audit::note::VerifierKey;
-use strongroom_audit::tree::{self, HashReader, Subtree};
+use strongroom_audit::tree::Edge;
 use strongroom_audit::{Checkpoint, Hash};
-use strongroom_keeper::log::{Head, Heads, StoredLeaf, origin, read_copy};
+use strongroom_keeper::log::{CopiedLogs, Heads, StoredLeaf, origin};
 use strongroom_protocol::admin::AdminCommand;
 
 use super::audit::{checkpoint_key, decode};
 use crate::Failed;
 use crate::client::Client;
 
-/// The hashes of all leaves of one log, and the tree over them.
-#[derive(Default)]
-struct Tree {
-    known: BTreeMap<Subtree, Hash>,
-    size: u64,
-}
+/// Where the logs are read from.
+trait Source {
+    /// The newest checkpoint of each log, by its number.
+    fn newest(&mut self) -> Result<Vec<(u64, String)>, Failed>;
 
-impl HashReader for Tree {
-    type Error = Infallible;
-
-    fn read(&self, subtree: Subtree) -> Result<Hash, Infallible> {
-        // Every complete subtree was added when its last leaf was.
-        Ok(*self.known.get(&subtree).expect("a complete subtree"))
-    }
-}
-
-impl Tree {
-    fn push(&mut self, leaf: Hash) {
-        let Ok(added) = tree::append(self, self.size, leaf);
-        self.known.extend(added);
-        self.size += 1;
-    }
-
-    fn has(&self, size: u64, root: Hash) -> bool {
-        let Ok(found) = if size <= self.size { tree::root(self, size) } else { return false };
-        found == root
-    }
-}
-
-/// All logs as they were read.
-struct Logs {
-    /// Of the first; the others' differ by their name alone.
-    key: VerifierKey,
-    trees: BTreeMap<String, Tree>,
-    /// What leaves say of other logs: in which log, in which record, what.
-    named: Vec<(String, u64, Head)>,
+    /// Records of a log from a place on, in order, as many as come at once; none where there are no more.
+    fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed>;
 }
 
 fn damaged(what: impl std::fmt::Display) -> Failed {
     Failed(format!("the log does NOT verify: {what}"))
 }
 
-impl Logs {
-    fn new(key: VerifierKey) -> Self {
-        Self { key, trees: BTreeMap::new(), named: Vec::new() }
-    }
+/// A log, as its newest checkpoint has it.
+struct Log {
+    number: u64,
+    newest: Checkpoint,
+}
 
-    fn push(&mut self, name: &str, leaf: &StoredLeaf) -> Result<(), Failed> {
-        let tree = self.trees.entry(name.to_owned()).or_default();
-        let seq = tree.size;
-        tree.push(leaf.hash());
-        if !leaf.heads.is_empty() {
-            let heads: Heads =
-                leaf.heads.parse().map_err(|error| damaged(format!("record {seq} of {name}: {error}")))?;
-            self.named.extend(heads.0.into_iter().map(|head| (name.to_owned(), seq, head)));
+/// Who says what a log is at a size.
+enum By {
+    /// Its newest checkpoint.
+    Newest,
+    /// A checkpoint that was kept in this file.
+    Kept(String),
+    /// A record of another log: its place, and that log's in the list.
+    Record(u64, usize),
+}
+
+/// What a log must be at a size.
+struct Due {
+    size: u64,
+    root: Hash,
+    by: By,
+}
+
+/// What a log says of another: places in the list of logs.
+struct Named {
+    by: usize,
+    seq: u64,
+    log: usize,
+    size: u64,
+    root: Hash,
+}
+
+struct Verifier<'a, S> {
+    /// Of the first; the others' differ by their name alone.
+    key: VerifierKey,
+    logs: Vec<Log>,
+    source: &'a mut S,
+}
+
+impl<'a, S: Source> Verifier<'a, S> {
+    fn new(key: VerifierKey, source: &'a mut S) -> Result<Self, Failed> {
+        let newest = source.newest()?;
+        let mut verifier = Self { key, logs: Vec::new(), source };
+        for (number, note) in newest {
+            let newest = verifier.open(&note, &origin(verifier.key.name(), number))?;
+            verifier.logs.push(Log { number, newest });
         }
-        Ok(())
+        if verifier.logs.is_empty() { Err(damaged("there is none")) } else { Ok(verifier) }
     }
 
     fn open(&self, note: &str, name: &str) -> Result<Checkpoint, Failed> {
@@ -81,68 +87,128 @@ impl Logs {
         Checkpoint::open(note, &key).map_err(|error| Failed(format!("the log's checkpoint: {error}")))
     }
 
-    /// Against the newest checkpoints, each with its log's name, and against those that were kept.
-    fn check(&self, newest: &[(String, String)], kept: Option<&Path>) -> Result<Value, Failed> {
-        let mut shown = Vec::new();
-        for (name, note) in newest {
-            let newest = self.open(note, name)?;
-            let size = self.trees.get(name).map_or(0, |tree| tree.size);
-            if !self.trees.get(name).is_some_and(|tree| tree.has(newest.size, newest.root)) {
-                let records =
-                    format!("the {size} records of {name} are not those of its checkpoint of {}", newest.size);
-                return Err(damaged(records));
-            }
-            shown.push(json!({"origin": name, "size": newest.size, "root": newest.root.to_string()}));
+    fn place(&self, name: &str) -> Option<usize> {
+        self.logs.iter().position(|log| log.newest.origin == name)
+    }
+
+    /// All of it, and against the checkpoints in a file.
+    fn verify(mut self, kept: Option<&Path>) -> Result<Value, Failed> {
+        let (mut dues, from) = match kept {
+            Some(file) => self.kept(file).map(|(dues, from)| (dues, Some(from)))?,
+            None => (BTreeMap::new(), None),
+        };
+        let mut named = Vec::new();
+        for at in 0..self.logs.len() {
+            self.read(at, dues.remove(&at).unwrap_or_default(), Some(&mut named))?;
         }
-        for (by, seq, head) in &self.named {
-            let tree = self.trees.get(&head.origin).filter(|_| newest.iter().any(|(name, _)| *name == head.origin));
-            let Some(tree) = tree else {
-                return Err(damaged(format!("{} VANISHED: record {seq} of {by} names it", head.origin)));
-            };
-            if !tree.has(head.size, head.root) {
-                let what = format!("its first {} records are not those that record {seq} of {by} names", head.size);
-                return Err(damaged(format!("{} was CHANGED or ROLLED BACK: {what}", head.origin)));
-            }
+        let mut of: BTreeMap<usize, Vec<Due>> = BTreeMap::new();
+        for Named { by, seq, log, size, root } in named {
+            of.entry(log).or_default().push(Due { size, root, by: By::Record(seq, by) });
         }
-        let size: u64 = shown.iter().filter_map(|log| log["size"].as_u64()).sum();
-        let mut shown = json!({"verified": true, "size": size, "key": self.key.to_string(), "logs": shown});
-        if let Some(file) = kept {
-            shown["from_size"] = self.check_kept(newest, file)?.into();
+        for (at, dues) in of {
+            self.read(at, dues, None)?;
+        }
+        let each = self.logs.iter().map(|log| {
+            let Checkpoint { origin, size, root } = &log.newest;
+            json!({"origin": origin, "size": size, "root": root.to_string()})
+        });
+        let (each, size) = (each.collect::<Vec<_>>(), self.logs.iter().map(|log| log.newest.size).sum::<u64>());
+        let mut shown = json!({"verified": true, "size": size, "key": self.key.to_string(), "logs": each});
+        if let Some(from) = from {
+            shown["from_size"] = from.into();
         }
         Ok(shown)
     }
 
-    fn check_kept(&self, newest: &[(String, String)], file: &Path) -> Result<u64, Failed> {
+    /// What a file of checkpoints says of each log, and of how many records all together.
+    fn kept(&self, file: &Path) -> Result<(BTreeMap<usize, Vec<Due>>, u64), Failed> {
         let failed = |error: &dyn std::fmt::Display| Failed(format!("{}: {error}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| failed(&error))?;
         // As `audit checkpoint` printed it, with or without --json.
         let note =
             serde_json::from_str::<Value>(&text).ok().and_then(|value| value["checkpoint"].as_str().map(str::to_owned));
-        let mut from = 0;
+        let (mut dues, mut from) = (BTreeMap::<usize, Vec<Due>>::new(), 0);
         for note in notes(&note.unwrap_or(text)) {
             let name = note.lines().next().unwrap_or_default();
             let old = self.open(&note, name).map_err(|error| failed(&error.0))?;
             let saved = format!("when {} was saved", file.display());
-            let Some(tree) = self.trees.get(name).filter(|_| newest.iter().any(|(other, _)| other == name)) else {
-                return Err(Failed(format!("the log {name} VANISHED: it had {} records {saved}", old.size)));
+            let Some(at) = self.place(name) else {
+                return Err(damaged(format!("the log {name} VANISHED: it had {} records {saved}", old.size)));
             };
-            if old.size > tree.size {
-                let now = tree.size;
-                return Err(Failed(format!(
-                    "the log {name} was ROLLED BACK: it had {} records {saved}, and has {now} now",
-                    old.size
-                )));
-            }
-            if !tree.has(old.size, old.root) {
-                let first = format!("its first {} records are not those {saved}", old.size);
-                return Err(Failed(format!("the log {name} was CHANGED: {first}")));
+            let now = self.logs[at].newest.size;
+            if old.size > now {
+                let had = format!("it had {} records {saved}, and has {now} now", old.size);
+                return Err(damaged(format!("the log {name} was ROLLED BACK: {had}")));
             }
             from += old.size;
+            dues.entry(at).or_default().push(Due { size: old.size, root: old.root, by: By::Kept(saved) });
         }
         if from == 0 {
             return Err(failed(&"no checkpoint in it"));
         }
-        Ok(from)
+        Ok((dues, from))
+    }
+
+    /// Reads a log's records once, computes its tree, and holds it against what it is due to be. Collects what it says of
+    /// others, where that is asked.
+    fn read(&mut self, at: usize, mut dues: Vec<Due>, mut named: Option<&mut Vec<Named>>) -> Result<(), Failed> {
+        let Log { number, newest } = &self.logs[at];
+        dues.push(Due { size: newest.size, root: newest.root, by: By::Newest });
+        dues.sort_by_key(|due| due.size);
+        let mut dues = VecDeque::from(dues);
+        let (number, size, name) = (*number, newest.size, newest.origin.clone());
+        let mut edge = Edge::default();
+        self.settle(&mut dues, &edge, &name)?;
+        while edge.size() < size {
+            let missing = |seq: u64| damaged(format!("record {seq} of {name} is missing"));
+            let page = self.source.page(number, edge.size())?;
+            if page.is_empty() {
+                return Err(missing(edge.size()));
+            }
+            for leaf in page.iter().take(usize::try_from(size - edge.size()).unwrap_or(usize::MAX)) {
+                let seq = edge.size();
+                if leaf.seq != seq {
+                    return Err(missing(seq));
+                }
+                if let Some(named) = named.as_deref_mut().filter(|_| !leaf.heads.is_empty()) {
+                    let wrong = |error| damaged(format!("record {seq} of {name}: {error}"));
+                    for head in leaf.heads.parse::<Heads>().map_err(wrong)?.0 {
+                        let vanished = || damaged(format!("{} VANISHED: record {seq} of {name} names it", head.origin));
+                        let log = self.place(&head.origin).ok_or_else(vanished)?;
+                        named.push(Named { by: at, seq, log, size: head.size, root: head.root });
+                    }
+                }
+                edge.push(leaf.hash(), |_, _| {});
+                self.settle(&mut dues, &edge, &name)?;
+            }
+            eprint!("\r{name}: {} of {size} records", edge.size());
+        }
+        eprintln!();
+        // What is due beyond the newest checkpoint.
+        dues.pop_front().map_or(Ok(()), |due| Err(self.wrong(&due, &name)))
+    }
+
+    /// Holds the tree against all that is due at its size.
+    fn settle(&self, dues: &mut VecDeque<Due>, edge: &Edge, name: &str) -> Result<(), Failed> {
+        while let Some(due) = dues.pop_front_if(|due| due.size <= edge.size()) {
+            if due.size != edge.size() || due.root != edge.root() {
+                return Err(self.wrong(&due, name));
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, due: &Due, name: &str) -> Failed {
+        let size = due.size;
+        damaged(match &due.by {
+            By::Newest => format!("the {size} records of {name} are not those of its checkpoint"),
+            By::Kept(saved) => format!("the log {name} was CHANGED: its first {size} records are not those {saved}"),
+            By::Record(seq, by) => {
+                let by = &self.logs[*by].newest.origin;
+                let what = format!("its first {size} records are not those that record {seq} of {by} names");
+                format!("{name} was CHANGED or ROLLED BACK: {what}")
+            }
+        })
     }
 }
 
@@ -164,40 +230,59 @@ fn notes(text: &str) -> Vec<String> {
     notes
 }
 
+/// A server.
+struct Online<'a> {
+    client: &'a Client,
+    checkpoint: Value,
+}
+
+impl Source for Online<'_> {
+    fn newest(&mut self) -> Result<Vec<(u64, String)>, Failed> {
+        let each = self.checkpoint["logs"].as_array().into_iter().flatten();
+        let of = |log: &Value| (log["log"].as_u64().unwrap_or_default(), log["checkpoint"].as_str().map(str::to_owned));
+        Ok(each.map(of).map(|(log, note)| (log, note.unwrap_or_default())).collect())
+    }
+
+    fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed> {
+        let page = self.client.admin("audit", &AdminCommand::AuditLeaves { log, from, limit: 1000 })?;
+        let leaves = page["leaves"].as_array().into_iter().flatten();
+        let none = |_| damaged(format!("a record of log {log} from {from} on is none"));
+        leaves.map(|leaf| StoredLeaf::from_bytes(&decode(leaf)?).map_err(none)).collect()
+    }
+}
+
 /// The logs of a server.
 ///
 /// # Errors
 /// What does not verify.
 pub fn online(client: &Client, key: Option<&str>, kept: Option<&Path>) -> Result<Value, Failed> {
-    let found = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
-    let mut logs = Logs::new(checkpoint_key(&found, key)?);
-    let mut newest = Vec::new();
-    for each in found["logs"].as_array().into_iter().flatten() {
-        let number = each["log"].as_u64().unwrap_or_default();
-        let name = origin(logs.key.name(), number);
-        let note = each["checkpoint"].as_str().unwrap_or_default().to_owned();
-        let size = logs.open(&note, &name)?.size;
-        let mut from = 0;
-        while from < size {
-            let page = client.admin("audit", &AdminCommand::AuditLeaves { log: number, from, limit: 1000 })?;
-            let leaves = page["leaves"].as_array().cloned().unwrap_or_default();
-            if leaves.is_empty() {
-                return Err(damaged(format!("record {from} of {name} is missing")));
-            }
-            for leaf in leaves.iter().take(usize::try_from(size - from).unwrap_or(usize::MAX)) {
-                let leaf = StoredLeaf::from_bytes(&decode(leaf)?);
-                logs.push(&name, &leaf.map_err(|_| damaged(format!("record {from} of {name} is none")))?)?;
-                from += 1;
-            }
-            eprint!("\r{name}: {from} of {size} records");
-        }
-        eprintln!();
-        newest.push((name, note));
+    let checkpoint = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
+    let key = checkpoint_key(&checkpoint, key)?;
+    Verifier::new(key, &mut Online { client, checkpoint })?.verify(kept)
+}
+
+/// A copy of the keeper's database.
+struct Offline<'a> {
+    runtime: tokio::runtime::Runtime,
+    logs: CopiedLogs,
+    file: &'a Path,
+}
+
+impl Offline<'_> {
+    fn failed(&self, error: impl std::fmt::Display) -> Failed {
+        Failed(format!("{}: {error}", self.file.display()))
     }
-    if newest.is_empty() {
-        return Err(damaged("there is none"));
+}
+
+impl Source for Offline<'_> {
+    fn newest(&mut self) -> Result<Vec<(u64, String)>, Failed> {
+        let logs = self.runtime.block_on(self.logs.logs()).map_err(|error| self.failed(error))?;
+        Ok(logs.into_iter().map(|log| (log.log, log.checkpoint)).collect())
     }
-    logs.check(&newest, kept)
+
+    fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed> {
+        self.runtime.block_on(self.logs.leaves(log, from)).map_err(|error| self.failed(error))
+    }
 }
 
 /// The logs of a copy of the keeper's database, without any secret.
@@ -208,36 +293,13 @@ pub fn offline(file: &Path, key: Option<&str>, kept: Option<&Path>) -> Result<Va
     let key = key.ok_or_else(|| {
         Failed("offline, name the log's key with --key (as `audit checkpoint` printed it)".to_owned())
     })?;
-    let mut logs = Logs::new(key.parse().map_err(|error| Failed(format!("key: {error}")))?);
-    let name = logs.key.name().to_owned();
+    let key = key.parse().map_err(|error| Failed(format!("key: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let mut wrong = Ok(());
-    let copied = runtime.block_on(read_copy(file, |log, leaf| {
-        if wrong.is_ok() {
-            wrong = logs.push(&origin(&name, log), leaf);
-        }
-    }));
-    wrong?;
-    let copied = copied.map_err(|error| Failed(format!("{}: {error}", file.display())))?;
-    let newest: Vec<(String, String)> =
-        copied.into_iter().map(|copy| (origin(&name, copy.log), copy.checkpoint)).collect();
-    if newest.is_empty() {
-        return Err(damaged("there is none"));
-    }
-    logs.check(&newest, kept)
+    let logs = runtime.block_on(CopiedLogs::open(file));
+    let logs = logs.map_err(|error| Failed(format!("{}: {error}", file.display())))?;
+    Verifier::new(key, &mut Offline { runtime, logs, file })?.verify(kept)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_one_below_the_other_are_told_apart() {
-        let one = "a\n1\nroot\n\n\u{2014} a sig\n";
-        let two = "b\n2\nroot\n\n\u{2014} b sig\n\u{2014} witness sig\n";
-        assert_eq!(notes(one), [one]);
-        assert_eq!(notes(&format!("{one}\n{two}")), [one, two]);
-        assert!(notes("\n\n").is_empty());
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
 use strongroom_domain::Revision;
-use strongroom_storage::{CatalogError, RefKind};
+use strongroom_storage::{CatalogError, RefKind, now_ms};
 
 use super::commit_at;
 use crate::call::Call;
@@ -42,7 +42,7 @@ pub async fn create(gate: Arc<Gate>, mut call: Call) -> Answer {
     let repo = grant.repo()?;
     let parts = repo.parts();
     let from = commit_at(&gate, repo, &start).await?;
-    gate.keeper.wrote(&grant, "branch.create", short.clone(), Some(from.id.to_string()), Vec::new()).await?;
+    gate.keeper.wrote(&grant, "branch.create", short.clone(), Some(from.id.to_string()), Vec::new(), None).await?;
     match gate.catalog.add_ref(parts.id, &parts.shared, RefKind::Branch, &short, from.id).await {
         Err(CatalogError::Taken) => {
             Err(Refused::new(StatusCode::CONFLICT, format!("Reference refs/heads/{short} already exists")))
@@ -66,7 +66,7 @@ pub async fn delete(gate: Arc<Gate>, call: Call) -> Answer {
     if short == "main" {
         return Err(Refused::new(StatusCode::FORBIDDEN, "Cannot delete refs/heads/main"));
     }
-    gate.keeper.wrote(&grant, "branch.delete", short.clone(), None, Vec::new()).await?;
+    gate.keeper.wrote(&grant, "branch.delete", short.clone(), None, Vec::new(), None).await?;
     match gate.catalog.remove_ref(parts.id, &parts.shared, RefKind::Branch, &short).await? {
         true => Ok(json(&value!({}))),
         false => Err(Refused::revision()),
@@ -94,8 +94,10 @@ pub async fn squash(gate: Arc<Gate>, mut call: Call) -> Answer {
     let held = gate.catalog.find_ref(parts.id, &parts.shared, &short).await?;
     let held = held.filter(|held| held.kind == RefKind::Branch).ok_or_else(Refused::revision)?;
     let head = gate.catalog.commit(parts.id, &parts.shared, held.target).await?;
-    gate.keeper.wrote(&grant, "branch.squash", short.clone(), Some(head.id.to_string()), Vec::new()).await?;
+    let time_ms = now_ms();
+    let moved_ms = (short == "main").then_some(time_ms);
+    gate.keeper.wrote(&grant, "branch.squash", short.clone(), Some(head.id.to_string()), Vec::new(), moved_ms).await?;
     let title = title.lines().next().unwrap_or("squash");
-    gate.catalog.squash(parts.id, &parts.shared, &short, &head, (title, &grant.parts().principal)).await?;
+    gate.catalog.squash(parts.id, &parts.shared, &short, &head, (title, &grant.parts().principal), time_ms).await?;
     Ok(json(&value!({})))
 }

@@ -143,9 +143,11 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         }
         let parent = gate.catalog.commit(parts.id, &parts.shared, head).await?;
         check_deletions(&gate, &grant, &parent, &operations).await?;
-        let record = async |id: strongroom_domain::Commit, changed: Vec<Compartment>| {
+        let record = async |id: strongroom_domain::Commit, changed: Vec<Compartment>, time_ms: i64| {
             let digest = Some(id.to_string());
-            gate.keeper.wrote(&grant, "commit", branch.clone(), digest, changed).await.map_err(Made::Refused)
+            let moved_ms = (branch == "main").then_some(time_ms);
+            let recorded = gate.keeper.wrote(&grant, "commit", branch.clone(), digest, changed, moved_ms).await;
+            recorded.map_err(Made::Refused)
         };
         let made = gate
             .catalog

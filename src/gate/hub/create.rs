@@ -91,9 +91,9 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
     let put = Operation::Put(path, Box::new(Placed { compartment, file, header: Some(received.header) }));
     let keys: BTreeMap<_, _> = keys(grant)?;
     let about = ("initial commit", "", grant.parts().principal.as_str());
-    let record = async |id: strongroom_domain::Commit, parts| {
+    let record = async |id: strongroom_domain::Commit, parts, time_ms| {
         let digest = Some(id.to_string());
-        gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts).await.map_err(Refused::from)
+        gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts, Some(time_ms)).await.map_err(Refused::from)
     };
     let shared = &parts.shared;
     let made: Result<_, Refused> =

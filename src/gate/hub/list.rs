@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use strongroom_domain::{Commit, RepoKind};
-use strongroom_protocol::{Listed, RepoGrant};
-use strongroom_storage::Head;
+use strongroom_domain::Commit;
+use strongroom_protocol::{ListQuery, Listed, Order, RepoGrant};
 
 use super::{describe, view};
 use crate::call::Call;
@@ -15,8 +14,10 @@ use crate::routes::{Answer, json, link_next};
 
 /// Repositories of a page.
 const PAGE: usize = 1000;
-/// Repositories that a question looks at.
-const SEEN_MAX: usize = 20_000;
+/// Repositories that are asked for at once where only some of them fit a tag.
+const TAGGED: usize = 100;
+/// Cards that one page reads, at most: where fewer fit than are wanted, the page is short, and the next goes on.
+const READ_MAX: usize = 2000;
 
 /// A page.
 ///
@@ -33,58 +34,59 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| Refused::bad(format!("{name} is a number"))),
     };
-    let (limit, start) = (number("limit", PAGE)?.clamp(1, PAGE), number("cursor", 0)?);
-    let heads = heads(&gate, &call, kind, sort.starts_with("created")).await?;
+    let limit = number("limit", PAGE)?.clamp(1, PAGE);
+    let order = if sort.starts_with("created") { Order::Created } else { Order::Modified };
     let tags: Vec<&str> = call.queries("filter").collect();
-    let mut page = Vec::new();
-    // Trees are read only of what is shown, and of what must be read to know that it is not.
-    let mut at = start.min(heads.len());
-    while at < heads.len() && page.len() < limit {
-        let (listed, head) = &heads[at];
-        let row = row(&gate, &call, listed, head.commit).await?;
-        let held = row["tags"].as_array().cloned().unwrap_or_default();
-        if tags.iter().all(|tag| held.iter().any(|held| held.as_str() == Some(tag))) {
-            page.push(row);
+    let mut query = ListQuery {
+        kind,
+        author: call.query("author").map(str::to_owned),
+        words: call.queries("search").map(str::to_owned).collect(),
+        order,
+        after: call.query("cursor").map(str::to_owned),
+        limit: 0,
+    };
+    let (mut page, mut last, mut read) = (Vec::new(), None, 0);
+    // One more than is shown says whether there is another page: nobody is sent on to where nothing follows.
+    let next = 'full: loop {
+        let more = if tags.is_empty() { limit + 1 - page.len() } else { TAGGED };
+        query.limit = u32::try_from(more).unwrap_or(u32::MAX);
+        let asked = gate.keeper.list_repos(call.origin(), call.credential.clone(), query.clone());
+        let (part, after) = asked.await?;
+        let repos: Vec<_> = part.iter().map(|listed| (listed.repo.id, &listed.repo.shared)).collect();
+        let heads = gate.catalog.heads(&repos, "main").await?;
+        for listed in &part {
+            // Its first commit was recorded, and then not made.
+            let Some(head) = heads.get(&listed.repo.id) else { continue };
+            if page.len() == limit && tags.is_empty() || read >= READ_MAX {
+                break 'full last;
+            }
+            let row = row(&gate, &call, listed, head.commit).await?;
+            read += 1;
+            let held = row["tags"].as_array().cloned().unwrap_or_default();
+            let fits = tags.iter().all(|tag| held.iter().any(|held| held.as_str() == Some(tag)));
+            if fits && page.len() == limit {
+                break 'full last;
+            }
+            if fits {
+                page.push(row);
+            }
+            if page.len() < limit || fits {
+                last = Some(listed.at.clone());
+            }
         }
-        at += 1;
-    }
+        match after {
+            Some(after) => query.after = Some(after),
+            None => break None,
+        }
+    };
     let mut response = json(&Value::Array(page));
-    if at < heads.len() {
+    if let Some(next) = next {
         let others = call.query.iter().filter(|(name, _)| name != "cursor");
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(others)
-            .append_pair("cursor", &at.to_string())
-            .finish();
+        let query =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(others).append_pair("cursor", &next).finish();
         link_next(&mut response, &format!("{}/api/{kind}s?{query}", call.base));
     }
     Ok(response)
-}
-
-/// The repositories whose names fit and that have a commit on `main`, newest first.
-async fn heads(gate: &Gate, call: &Call, kind: RepoKind, by_creation: bool) -> Result<Vec<(Listed, Head)>, Refused> {
-    let author = call.query("author").map(str::to_owned);
-    let words: Vec<String> = call.queries("search").map(str::to_lowercase).collect();
-    let mut heads = Vec::new();
-    let (mut after, mut more) = (0, true);
-    while more && heads.len() < SEEN_MAX {
-        let page = gate.keeper.list_repos(call.origin(), call.credential.clone(), kind, author.clone(), after, 1000);
-        let (mut page, rest) = page.await?;
-        (after, more) = (page.last().map_or(after, |last| last.at), rest);
-        page.retain(|listed| {
-            let id = listed.repo.name.as_str().to_lowercase();
-            words.iter().all(|word| id.contains(word.as_str()))
-        });
-        let repos: Vec<_> = page.iter().map(|listed| (listed.repo.id, &listed.repo.shared)).collect();
-        let found = gate.catalog.heads(&repos, "main").await?;
-        heads.extend(page.into_iter().filter_map(|listed| {
-            let head = *found.get(&listed.repo.id)?;
-            Some((listed, head))
-        }));
-    }
-    heads.sort_by_key(|(listed, head)| {
-        std::cmp::Reverse(if by_creation { listed.repo.created_ms } else { head.time_ms })
-    });
-    Ok(heads)
 }
 
 /// A repository in the list.

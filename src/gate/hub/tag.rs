@@ -35,7 +35,7 @@ pub async fn create(gate: Arc<Gate>, mut call: Call) -> Answer {
     if tag.commit().is_some() || name.starts_with("refs/") {
         return Err(Refused::bad("Invalid tag name"));
     }
-    gate.keeper.wrote(&grant, "tag.create", name.clone(), Some(commit.id.to_string()), Vec::new()).await?;
+    gate.keeper.wrote(&grant, "tag.create", name.clone(), Some(commit.id.to_string()), Vec::new(), None).await?;
     match gate.catalog.add_ref(parts.id, &parts.shared, RefKind::Tag, &name, commit.id).await {
         Err(CatalogError::Taken) => {
             Err(Refused::new(StatusCode::CONFLICT, format!("Reference refs/tags/{name} already exists")))
@@ -56,7 +56,7 @@ pub async fn delete(gate: Arc<Gate>, call: Call) -> Answer {
     let name = tag.to_string();
     let grant = call.authorize_repo(&gate, Some(&tag), None).await?;
     let parts = grant.repo()?.parts();
-    gate.keeper.wrote(&grant, "tag.delete", name.clone(), None, Vec::new()).await?;
+    gate.keeper.wrote(&grant, "tag.delete", name.clone(), None, Vec::new(), None).await?;
     match gate.catalog.remove_ref(parts.id, &parts.shared, RefKind::Tag, &name).await? {
         true => Ok(json(&value!({}))),
         false => Err(Refused::revision()),

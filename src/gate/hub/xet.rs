@@ -114,7 +114,7 @@ pub async fn xorb(gate: Arc<Gate>, mut call: Call) -> Answer {
         }
     };
     let received = intake.finish().await?;
-    gate.keeper.wrote(&grant, "upload.xorb", hash.to_string(), None, Vec::new()).await?;
+    gate.keeper.wrote(&grant, "upload.xorb", hash.to_string(), None, Vec::new(), None).await?;
     let chunks: Vec<XorbChunk> = chunks.iter().map(|chunk| (chunk.offset, chunk.bytes, chunk.hash.0)).collect();
     let xorb = Xorb { object: received.object, header: received.header, size: received.size, chunks, principal };
     let new = gate.catalog.add_xorb(parts.id, inbox, &hash.0, &xorb).await?;

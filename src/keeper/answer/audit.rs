@@ -12,7 +12,7 @@ use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
-use crate::log::{Filter, Record, leaves, origin, read_hash, search};
+use crate::log::{Filter, Record, StoredTiles, leaves, origin, search};
 use crate::server::Core;
 use crate::state::State;
 
@@ -94,6 +94,7 @@ impl Core {
         let position = position.ok_or_else(|| Refusal::Invalid(format!("there is no log {log}")))?;
         let size = position.size;
         let key = self.log.key().named(&origin(self.log.key().name(), log)).map_err(unavailable)?;
+        let mut tiles = StoredTiles::new(&self.database.reader, log, size);
         let known = Known::default();
         let proof = loop {
             let asked = match (record, from_size) {
@@ -106,7 +107,7 @@ impl Core {
                 Ok(None) => return Err(Refusal::Invalid(format!("the log has {size} records"))),
                 // A hash that is still to be read: read it, and walk again.
                 Err(subtree) => {
-                    let hash = read_hash(&self.database.reader, log, subtree, size).await.map_err(unavailable)?;
+                    let hash = tiles.hash(subtree).await.map_err(unavailable)?;
                     known.0.lock().insert(subtree, hash);
                 }
             }

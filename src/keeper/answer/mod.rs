@@ -36,8 +36,8 @@ impl Core {
             Request::Delivered { grant, path, start, end, bytes, complete } => {
                 self.answer_delivered(grant, path, start..end, bytes, complete).await
             }
-            Request::Wrote { grant, what, subject, digest, compartments } => {
-                self.answer_wrote(grant, what, subject, digest, compartments).await
+            Request::Wrote { grant, what, subject, digest, compartments, moved_ms } => {
+                self.answer_wrote(grant, (what, subject, digest), compartments, moved_ms).await
             }
             Request::Reject { call, reason, status } => self.answer_reject(call, reason, status).await,
             Request::CreateRepo { call, credential, kind, namespace, name } => {
@@ -49,9 +49,7 @@ impl Core {
             Request::DeleteRepo { call, credential, kind, name } => {
                 self.answer_delete_repo(call, credential, kind, name).await
             }
-            Request::ListRepos { call, credential, kind, author, after, limit } => {
-                self.answer_list_repos(call, credential, kind, author, after, limit).await
-            }
+            Request::ListRepos { call, credential, query } => self.answer_list_repos(call, credential, query).await,
             Request::Ticket { grant, purpose } => self.answer_ticket(grant, purpose),
             Request::Metrics { grant } => self.answer_metrics(grant),
             Request::Renew { grants } => self.answer_renew(&grants).await,

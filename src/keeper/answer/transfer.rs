@@ -39,10 +39,9 @@ impl Core {
     pub(super) async fn answer_wrote(
         &self,
         grant: GrantId,
-        what: String,
-        subject: String,
-        digest: Option<String>,
+        (what, subject, digest): (String, String, Option<String>),
         compartments: Vec<Compartment>,
+        moved_ms: Option<i64>,
     ) -> Result<Reply, Refusal> {
         self.recorded(|state, record| {
             let live = self.live(state, grant)?;
@@ -56,6 +55,8 @@ impl Core {
             {
                 return Err(Refusal::NotFound);
             }
+            // Nobody's list begins with what is to come.
+            record.moved_ms = moved_ms.map(|moved| moved.min(record.time_ms));
             Ok(Reply::Done)
         })
         .await

@@ -14,10 +14,10 @@ mod tiles;
 mod writer;
 
 pub use charge::Charge;
-pub use copy::{CopiedLog, read_copy};
+pub use copy::{CopiedLog, CopiedLogs};
 pub use heads::{Head, Heads, HeadsError, origin};
 pub use leaf::StoredLeaf;
 pub use record::Record;
 pub use search::{Filter, SearchError, leaves, search};
-pub use tiles::{Tiles, TilesError, read_hash};
+pub use tiles::{StoredTiles, Tiles, TilesError};
 pub use writer::{Entry, Log, LogError, Position};

@@ -65,4 +65,8 @@ pub struct Record {
     pub digest: Option<String>,
     /// Of the policy that decided.
     pub generation: u64,
+    /// When the commit was made to which the repository's `main` moves, Unix milliseconds. No part of the record: it is
+    /// written into the repository's row, in the record's transaction.
+    #[serde(skip)]
+    pub moved_ms: Option<i64>,
 }

@@ -1,11 +1,13 @@
 //! The tree's hashes: in tiles in the database, its right edge in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AnyConnection, AnyPool, Row};
 use strongroom_audit::Hash;
 use strongroom_audit::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
-use strongroom_audit::tree::{self, HashReader, Subtree};
+use strongroom_audit::tree::{Edge, Subtree};
+
+use super::search::{SearchError, leaves};
 
 /// Why a hash can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -16,26 +18,27 @@ pub enum TilesError {
     /// A tile that is missing or cut.
     #[error("audit tile {0} is missing or cut")]
     Missing(String),
+    /// The leaves under it.
+    #[error(transparent)]
+    Leaves(#[from] SearchError),
 }
 
-/// All that appending needs: complete subtrees on the right edge, and the tiles that are not full.
+const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// Hashes of one level, in a tree of so many leaves.
+fn stored(size: u64, level: u8) -> u64 {
+    size.checked_shr(u32::from(level) * u32::from(TILE_HEIGHT)).unwrap_or(0)
+}
+
+/// All that appending needs: the right edge, and the tiles that are not full.
 #[derive(Debug, Clone, Default)]
 pub struct Tiles {
     log: u64,
-    size: u64,
-    edge: BTreeMap<Subtree, Hash>,
+    edge: Edge,
     open: BTreeMap<u8, Vec<u8>>,
     full: Vec<(u8, u64, Vec<u8>)>,
-}
-
-struct Edge<'a>(&'a BTreeMap<Subtree, Hash>);
-
-impl HashReader for Edge<'_> {
-    type Error = TilesError;
-
-    fn read(&self, subtree: Subtree) -> Result<Hash, TilesError> {
-        self.0.get(&subtree).copied().ok_or_else(|| TilesError::Missing(format!("{subtree:?}")))
-    }
+    /// Levels above 0 whose open tile is not stored as it is.
+    changed: BTreeSet<u8>,
 }
 
 impl Tiles {
@@ -44,22 +47,20 @@ impl Tiles {
     /// # Errors
     /// [`TilesError`]: then the log can't be continued, and the keeper does not start.
     pub async fn load(pool: &AnyPool, log: u64, size: u64) -> Result<Self, TilesError> {
-        let mut tiles = Self { log, size, ..Self::default() };
-        for level in 0..64 {
-            // The complete subtree of this level that ends at the edge, where the size has this bit.
-            if size >> level & 1 == 1 {
-                let subtree = Subtree { level, index: (size >> level) - 1 };
-                let hash = read_hash(pool, log, subtree, size).await?;
-                tiles.edge.insert(subtree, hash);
-            }
+        let mut reader = StoredTiles::new(pool, log, size);
+        let mut hashes = Vec::new();
+        for subtree in Edge::subtrees(size) {
+            hashes.push(reader.hash(subtree).await?);
         }
+        let edge = Edge::new(size, hashes).ok_or_else(|| TilesError::Missing("of the edge".to_owned()))?;
+        let mut tiles = Self { log, edge, ..Self::default() };
         for level in 0..8 {
-            let stored = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
-            if !stored.is_multiple_of(u64::from(TILE_WIDTH)) {
-                let tile = read_tile(pool, log, level, stored / u64::from(TILE_WIDTH)).await?;
-                let bytes = (stored % u64::from(TILE_WIDTH)) as usize * 32; // below 8192
-                let hashes = tile.get(..bytes).ok_or_else(|| TilesError::Missing(format!("level {level}")))?;
-                tiles.open.insert(level, hashes.to_vec());
+            let stored = stored(size, level);
+            if !stored.is_multiple_of(WIDTH) {
+                let tile = reader.tile(level, stored / WIDTH).await?;
+                let hashes = tile.get(..(stored % WIDTH) as usize); // below 256
+                let hashes = hashes.ok_or_else(|| TilesError::Missing(format!("level {level}")))?;
+                tiles.open.insert(level, hashes.iter().flat_map(|hash| hash.0).collect());
             }
         }
         Ok(tiles)
@@ -67,51 +68,42 @@ impl Tiles {
 
     /// Leaves.
     pub fn size(&self) -> u64 {
-        self.size
+        self.edge.size()
     }
 
     /// The root over all leaves.
-    ///
-    /// # Errors
-    /// [`TilesError`], never for a tree that was built here.
-    pub fn root(&self) -> Result<Hash, TilesError> {
-        tree::root(&Edge(&self.edge), self.size)
+    pub fn root(&self) -> Hash {
+        self.edge.root()
     }
 
     /// Adds a leaf.
-    ///
-    /// # Errors
-    /// [`TilesError`], never for a tree that was built here.
-    pub fn append(&mut self, leaf: Hash) -> Result<(), TilesError> {
-        let added = tree::append(&Edge(&self.edge), self.size, leaf)?;
-        for (subtree, hash) in &added {
-            if subtree.level % TILE_HEIGHT == 0 {
-                let level = subtree.level / TILE_HEIGHT;
-                let tile = self.open.entry(level).or_default();
-                tile.extend_from_slice(&hash.0);
-                if tile.len() == usize::from(TILE_WIDTH) * 32 {
-                    let position = subtree.index / u64::from(TILE_WIDTH);
-                    self.full.extend(self.open.remove(&level).map(|tile| (level, position, tile)));
-                }
+    pub fn append(&mut self, leaf: Hash) {
+        let (open, full, changed) = (&mut self.open, &mut self.full, &mut self.changed);
+        self.edge.push(leaf, |subtree, hash| {
+            if subtree.level % TILE_HEIGHT != 0 {
+                return;
             }
-        }
-        // Only the last added is complete and has no right neighbour yet; those it was made of are needed no more.
-        if let Some((top, hash)) = added.last() {
-            self.edge.retain(|held, _| held.level > top.level);
-            self.edge.insert(*top, *hash);
-        }
-        self.size += 1;
-        Ok(())
+            let level = subtree.level / TILE_HEIGHT;
+            let tile = open.entry(level).or_default();
+            tile.extend_from_slice(&hash.0);
+            changed.insert(level);
+            if tile.len() == usize::from(TILE_WIDTH) * 32 {
+                full.extend(open.remove(&level).map(|tile| (level, subtree.index / WIDTH, tile)));
+                changed.remove(&level);
+            }
+        });
     }
 
-    /// Writes the tiles that changed.
+    /// Writes the tiles that changed: full ones once, and the open ones above the leaves.
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn write(&mut self, tx: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let width = u64::from(TILE_WIDTH);
-        let open = self.open.iter().map(|(level, tile)| {
-            (*level, (self.size >> (u32::from(*level) * u32::from(TILE_HEIGHT))) / width, tile.clone())
+        let size = self.size();
+        let changed = std::mem::take(&mut self.changed).into_iter().filter(|level| *level > 0);
+        let open = changed.filter_map(|level| {
+            let tile = self.open.get(&level)?.clone();
+            Some((level, stored(size, level) / WIDTH, tile))
         });
         for (level, position, tile) in std::mem::take(&mut self.full).into_iter().chain(open) {
             sqlx::query(
@@ -129,28 +121,122 @@ impl Tiles {
     }
 }
 
-async fn read_tile(pool: &AnyPool, log: u64, level: u8, position: u64) -> Result<Vec<u8>, TilesError> {
-    let row = sqlx::query("SELECT hashes FROM audit_tile WHERE log = $1 AND level = $2 AND position = $3")
-        .bind(log as i64)
-        .bind(i64::from(level))
-        .bind(position as i64)
-        .fetch_optional(pool)
-        .await?;
-    row.ok_or_else(|| TilesError::Missing(format!("{level}/{position}")))?.try_get("hashes").map_err(Into::into)
+/// The tiles of a stored tree, each read once.
+pub struct StoredTiles<'a> {
+    pool: &'a AnyPool,
+    log: u64,
+    size: u64,
+    read: BTreeMap<(u8, u64), Vec<Hash>>,
 }
 
-/// The hash of a complete subtree of a stored tree.
-///
-/// # Errors
-/// [`TilesError`].
-pub async fn read_hash(pool: &AnyPool, log: u64, subtree: Subtree, size: u64) -> Result<Hash, TilesError> {
-    let missing = || TilesError::Missing(format!("{subtree:?}"));
-    let (tile, run) = Tile::holding(subtree, size).ok_or_else(missing)?;
-    let hashes = read_tile(pool, log, tile.level, tile.index).await?;
-    let hashes = hashes.get(run.start * 32..run.end * 32).ok_or_else(missing)?;
-    let mut row: Vec<Hash> = hashes.as_chunks::<32>().0.iter().copied().map(Hash).collect();
-    while row.len() > 1 {
-        row = row.as_chunks::<2>().0.iter().map(|[left, right]| Hash::node(left, right)).collect();
+impl<'a> StoredTiles<'a> {
+    /// Of a log, when it has this many leaves.
+    pub fn new(pool: &'a AnyPool, log: u64, size: u64) -> Self {
+        Self { pool, log, size, read: BTreeMap::new() }
     }
-    row.first().copied().ok_or_else(missing)
+
+    async fn tile(&mut self, level: u8, position: u64) -> Result<&[Hash], TilesError> {
+        if !self.read.contains_key(&(level, position)) {
+            // The open tile over the leaves is not stored: there are 255 of them at most.
+            let open = level == 0 && position == self.size / WIDTH;
+            let hashes = if open { self.newest().await? } else { self.stored(level, position).await? };
+            self.read.insert((level, position), hashes);
+        }
+        Ok(self.read.get(&(level, position)).map_or(&[], Vec::as_slice))
+    }
+
+    async fn newest(&self) -> Result<Vec<Hash>, TilesError> {
+        let count = self.size % WIDTH;
+        let found = leaves(self.pool, self.log, self.size - count, count as u32).await?; // below 256
+        Ok(found.iter().map(super::StoredLeaf::hash).collect())
+    }
+
+    async fn stored(&self, level: u8, position: u64) -> Result<Vec<Hash>, TilesError> {
+        let row = sqlx::query("SELECT hashes FROM audit_tile WHERE log = $1 AND level = $2 AND position = $3")
+            .bind(self.log as i64)
+            .bind(i64::from(level))
+            .bind(position as i64)
+            .fetch_optional(self.pool)
+            .await?;
+        let row = row.ok_or_else(|| TilesError::Missing(format!("{level}/{position}")))?;
+        let bytes: Vec<u8> = row.try_get("hashes")?;
+        Ok(bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect())
+    }
+
+    /// The hash of a complete subtree.
+    ///
+    /// # Errors
+    /// [`TilesError`].
+    pub async fn hash(&mut self, subtree: Subtree) -> Result<Hash, TilesError> {
+        let missing = || TilesError::Missing(format!("{subtree:?}"));
+        let (tile, run) = Tile::holding(subtree, self.size).ok_or_else(missing)?;
+        let mut row = self.tile(tile.level, tile.index).await?.get(run).ok_or_else(missing)?.to_vec();
+        while row.len() > 1 {
+            row = row.as_chunks::<2>().0.iter().map(|[left, right]| Hash::node(left, right)).collect();
+        }
+        row.first().copied().ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_database::{Database, Source};
+
+    use super::*;
+    use crate::log::StoredLeaf;
+    use crate::log::writer::insert;
+
+    fn leaf(seq: u64) -> StoredLeaf {
+        let index = vec![1; 16];
+        StoredLeaf {
+            log: 1,
+            seq,
+            time_ms: 0,
+            action: String::new(),
+            outcome: String::new(),
+            generation: 0,
+            principal_index: index.clone(),
+            repo_index: index.clone(),
+            token_index: index.clone(),
+            address_index: index,
+            body_sealed: Vec::new(),
+            heads: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tree_goes_on_from_what_is_stored_whatever_its_size() {
+        let folder = std::env::temp_dir().join(format!("strongroom-tiles-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = Source::File(folder.join("keeper.db"));
+        let migration = include_str!("../../../migrations/keeper/0001_first.sql");
+        let database = Database::open(&file, &[migration]).await.expect("a database");
+        let mut tiles = Tiles { log: 1, ..Tiles::default() };
+        let mut hashes = BTreeMap::new();
+        let mut all = Edge::default();
+        let mut stored_leaves = 0;
+        for size in [1, 2, 255, 256, 257, 511, 512, 1000, 65_535, 65_536, 65_537, 65_792, 66_000] {
+            while tiles.size() < size {
+                let hash = leaf(tiles.size()).hash();
+                tiles.append(hash);
+                all.push(hash, |subtree, hash| hashes.extend([(subtree, hash)]));
+            }
+            let mut tx = database.begin().await.expect("a transaction");
+            // Only the leaves that no full tile covers are needed.
+            let needed: Vec<StoredLeaf> = (stored_leaves.max(size - size % 256)..size).map(leaf).collect();
+            insert(&mut tx, &needed).await.expect("leaves");
+            tiles.write(&mut tx).await.expect("tiles");
+            tx.commit().await.expect("a commit");
+            stored_leaves = size;
+            // What goes on is what was loaded: as after a start.
+            tiles = Tiles::load(&database.reader, 1, size).await.expect("the stored tree");
+            assert_eq!((tiles.size(), tiles.root()), (size, all.root()), "{size}");
+            let mut reader = StoredTiles::new(&database.reader, 1, size);
+            for (subtree, hash) in hashes.iter().step_by(1 + hashes.len() / 50) {
+                assert_eq!(reader.hash(*subtree).await.expect("a hash"), *hash, "{subtree:?} of {size}");
+            }
+            assert!(reader.hash(Subtree { level: 0, index: size }).await.is_err());
+        }
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }

@@ -157,7 +157,7 @@ impl Log {
         if size > 0 {
             let kept =
                 Checkpoint::open(&stored, &signer.verifier_key()).map_err(|_| failed("the stored checkpoint"))?;
-            if kept.size != tiles.size() || kept.root != tiles.root()? {
+            if kept.size != tiles.size() || kept.root != tiles.root() {
                 return Err(failed("the stored tree is not that of its checkpoint"));
             }
         }
@@ -230,9 +230,12 @@ impl Log {
 
 fn sign(signer: &Signer, tiles: &Tiles) -> Result<String, LogError> {
     let origin = signer.verifier_key().name().to_owned();
-    let checkpoint = Checkpoint { origin, size: tiles.size(), root: tiles.root()? };
+    let checkpoint = Checkpoint { origin, size: tiles.size(), root: tiles.root() };
     checkpoint.sign(signer).map_err(|error| LogError::Failed(error.to_string()))
 }
+
+/// Of each repository, the time of the commit to which `main` moves, and the record that says so.
+type Moves = BTreeMap<u64, (i64, u64)>;
 
 /// A transaction that is durable.
 struct Written {
@@ -244,6 +247,8 @@ struct Written {
     checkpoint: Option<String>,
     /// Tokens that are noted as used, and when.
     used: BTreeMap<u64, i64>,
+    /// Repositories whose `main` moves.
+    moved: Moves,
 }
 
 impl Writer {
@@ -267,12 +272,12 @@ impl Writer {
         let (mut entries, waiting): (Vec<Entry>, Vec<_>) = group.into_iter().map(|job| (job.entry, job.done)).unzip();
         let changes: Vec<Change> = entries.iter_mut().flat_map(|entry| std::mem::take(&mut entry.changes)).collect();
         match self.write(&mut tiles, &entries, &changes).await {
-            Ok(Written { places, generation, checkpoint, used }) => {
+            Ok(Written { places, generation, checkpoint, used, moved }) => {
                 if let Some(checkpoint) = checkpoint {
                     *self.position.write() = Position { size: tiles.size(), checkpoint };
                     self.tiles = tiles;
                 }
-                self.note_uses(used);
+                self.note(used, moved);
                 metrics::group(
                     entries.iter().zip(&places).filter(|(_, place)| place.is_ok()).map(|(entry, _)| &entry.record),
                 );
@@ -315,8 +320,8 @@ impl Writer {
         last.is_none_or(|last| record.time_ms - last > USE_MS).then_some(id)
     }
 
-    fn note_uses(&self, used: BTreeMap<u64, i64>) {
-        if used.is_empty() {
+    fn note(&self, used: BTreeMap<u64, i64>, moved: Moves) {
+        if used.is_empty() && moved.is_empty() {
             return;
         }
         let mut state = self.follow.state().write();
@@ -324,6 +329,9 @@ impl Writer {
             if let Some(token) = state.tokens.get_mut(&id) {
                 token.last_used_ms = Some(time_ms);
             }
+        }
+        for (id, (moved_ms, _)) in moved {
+            state.with_repo(id, |repo| repo.moved_ms = Some(moved_ms));
         }
     }
 
@@ -350,7 +358,8 @@ impl Writer {
                 refused.insert(at);
             }
         }
-        let (mut places, mut leaves, mut used) = (Vec::with_capacity(entries.len()), Vec::new(), BTreeMap::new());
+        let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
+        let (mut used, mut moved) = (BTreeMap::new(), Moves::new());
         for (at, entry) in entries.iter().enumerate() {
             places.push(if stale(entry) {
                 Err(LogError::Stale)
@@ -359,19 +368,24 @@ impl Writer {
             } else {
                 let place = (self.seat.log, tiles.size());
                 let leaf = StoredLeaf::seal(&self.keys, place, &entry.record, entry.heads.to_string())?;
-                tiles.append(leaf.hash())?;
+                tiles.append(leaf.hash());
                 used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
+                let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
+                moved.extend(record.repo_id.zip(moved_ms).map(|(repo, moved_ms)| (repo, (moved_ms, place.1))));
                 leaves.push(leaf);
                 Ok(place.1)
             });
         }
         if leaves.is_empty() {
             tx.rollback().await?;
-            return Ok(Written { places, generation, checkpoint: None, used });
+            return Ok(Written { places, generation, checkpoint: None, used, moved });
         }
         insert(&mut tx, &leaves).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
+        }
+        for (repo, (moved_ms, seq)) in &moved {
+            note_move(&mut tx, *repo, *moved_ms, (self.seat.log, *seq)).await?;
         }
         if !changes.is_empty() && places.iter().all(Result::is_ok) {
             for change in changes {
@@ -385,7 +399,7 @@ impl Writer {
         self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
         tx.commit().await?;
         self.counted.keep(seen);
-        Ok(Written { places, generation, checkpoint: Some(checkpoint), used })
+        Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved })
     }
 }
 
@@ -395,7 +409,7 @@ const COLUMN_COUNT: usize = 12;
 
 /// Many rows a statement: each statement is a way to the server and back. Only a power of two of them, so that few texts are
 /// prepared.
-async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
     while !leaves.is_empty() {
         let (now, later) = leaves.split_at(1 << leaves.len().ilog2().min(6));
         let row = |at: usize| {
@@ -430,6 +444,17 @@ async fn note_use(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<()
     sqlx::query("UPDATE token SET last_used_ms = $1 WHERE id = $2")
         .bind(time_ms)
         .bind(token as i64)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn note_move(tx: &mut AnyConnection, repo: u64, moved_ms: i64, by: (u64, u64)) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE repo SET moved_ms = $1, moved_log = $2, moved_seq = $3 WHERE id = $4")
+        .bind(moved_ms)
+        .bind(by.0 as i64)
+        .bind(by.1 as i64)
+        .bind(repo as i64)
         .execute(tx)
         .await?;
     Ok(())

@@ -1,87 +1,13 @@
 //! The keeper, when the gate is an attacker's: what it asks beyond its grants is refused, and what is no question ends the
 //! connection.
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::sync::Arc;
+mod house;
 
-use strongroom_domain::{Action, Compartment, RepoKind};
-use strongroom_envelope::{FileKey, Header, Identity, Recipient};
-use strongroom_keeper::root::Root;
-use strongroom_keeper::{Authority, Keeper as Trusted, Settings, create, serve};
-use strongroom_protocol::{
-    Call, Credential, Grant, GrantId, Keeper, Numbered, ObjectRef, Refusal, Reply, Request, SecretText, Target, split,
-};
+use house::house;
+use strongroom_domain::{Action, Compartment};
+use strongroom_envelope::{FileKey, Header, Recipient};
+use strongroom_protocol::{Grant, GrantId, Keeper, Numbered, ObjectRef, Refusal, Reply, Request, split};
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-
-struct House {
-    keeper: Arc<Trusted>,
-    token: SecretText,
-    folder: PathBuf,
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-async fn house(name: &str) -> House {
-    let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(folder.join("keeper")).expect("a folder");
-    let settings = Settings {
-        data_dir: folder.clone(),
-        database: None,
-        origin: "test".to_owned(),
-        recovery: Vec::new(),
-        token_life_max_s: 3600,
-        budget_bytes: 1 << 40,
-        budget_repos: 100,
-        model: include_str!("../../../policies/model.conf").to_owned(),
-        roles: include_str!("../../../policies/roles.csv").to_owned(),
-    };
-    let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
-    let root = Identity::generate();
-    let again: Identity = root.to_secret_text().parse().expect("an identity");
-    let (_, token) = create(settings.clone(), root, "admin", &authority).await.expect("a fresh keeper");
-    let keeper = Trusted::start(settings, Root::Identity(again)).await.expect("the same keeper");
-    House { keeper, token, folder }
-}
-
-impl House {
-    fn socket(&self) -> UnixStream {
-        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        tokio::spawn(serve(self.keeper.clone(), theirs));
-        ours
-    }
-
-    async fn gate(&self) -> Keeper {
-        let gate = Keeper::new(self.socket());
-        gate.hello(Action::ALL.to_vec()).await.expect("a greeting");
-        gate
-    }
-
-    fn credential(&self) -> Option<Credential> {
-        Some(Credential::Token(self.token.clone()))
-    }
-
-    async fn repo(&self, gate: &Keeper, name: &str) -> Grant {
-        let made = gate.create_repo(call(), self.credential(), RepoKind::Model, None, name.to_owned());
-        made.await.expect("a repository")
-    }
-
-    async fn grant(&self, gate: &Keeper, action: Action, name: &str) -> Grant {
-        let name = format!("admin/{name}").parse().expect("a name");
-        let target = Target::Repo { kind: RepoKind::Model, name, revision: None, path: None };
-        gate.authorize(call(), self.credential(), action, target).await.expect("a grant")
-    }
-}
-
-fn call() -> Call {
-    Call { request_id: "test".to_owned(), address: Ipv4Addr::LOCALHOST.into(), route: "GET /test".to_owned() }
-}
 
 fn object(compartment: Option<Compartment>, recipient: &str) -> ObjectRef {
     let recipient: Recipient = recipient.parse().expect("a recipient");
@@ -112,7 +38,10 @@ async fn a_reading_grant_opens_its_own_repository_and_nothing_else() {
     assert!(gate.rewrap(&one, envelopes).await.is_err(), "re-wrapping is writing");
     assert!(gate.recover(&one, docs(&one)).await.is_err(), "the glass is not for readers");
     assert!(gate.metrics(&one).await.is_err(), "the numbers are for whoever may read them");
-    assert!(gate.wrote(&one, "commit", "main".to_owned(), None, Vec::new()).await.is_err(), "a record of a write");
+    assert!(
+        gate.wrote(&one, "commit", "main".to_owned(), None, Vec::new(), None).await.is_err(),
+        "a record of a write"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ impl Place {
         };
         let placed = Placed { compartment: Compartment::Docs, file, header: Some(vec![1]) };
         let put = Operation::Put("README.md".parse().expect("a path"), Box::new(placed));
-        let record = async |_: Commit, _: Vec<Compartment>| Ok::<_, CatalogError>(());
+        let record = async |_: Commit, _: Vec<Compartment>, _: i64| Ok::<_, CatalogError>(());
         let about = ("one", "", "anna");
         self.catalog.make_commit(repo, shared, &parts, None, "main", &[put], about, record).await.expect("a commit")
     }

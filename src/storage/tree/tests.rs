@@ -425,7 +425,7 @@ async fn the_last_commit_of_a_path_is_the_one_that_a_comparison_of_all_files_fin
         let parent = history.last().map(|(commit, _)| commit);
         let about = (format!("c{round}"), String::new(), String::from("anna"));
         let about = (about.0.as_str(), about.1.as_str(), about.2.as_str());
-        let record = async |_: Commit, _: Vec<Compartment>| Ok::<_, CatalogError>(());
+        let record = async |_: Commit, _: Vec<Compartment>, _: i64| Ok::<_, CatalogError>(());
         let made =
             catalog.make_commit(REPO, &shared, &parts, parent, "main", &operations, about, record).await.unwrap();
         history.push((catalog.commit(REPO, &shared, made).await.unwrap(), model.clone()));
