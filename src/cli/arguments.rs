@@ -59,6 +59,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// On the server's machine: verify everything that is stored, each payload, envelope, directory and record; exit code 1
+    /// where something is damaged. A passphrase or shares of the root key come from standard input, a line each
+    Check {
+        #[command(flatten)]
+        server: Server,
+        /// Show how far it is, also where standard error is no terminal
+        #[arg(long)]
+        progress: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Principals: create, list, show, remove
     #[command(subcommand)]
     User(User),

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_database::{Remote, RemoteError};
+use strongroom_database::{Remote, RemoteError, Source};
 use strongroom_gate::{S3, S3Error};
 use strongroom_keeper::root::RootSource;
+use strongroom_storage::Objects;
 
 use crate::Failed;
 use crate::arguments::Server;
+use crate::check::Places;
 
 /// The file, as `deploy/strongroom.toml` shows it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -402,6 +404,25 @@ impl Config {
             budget_repos: self.budget_repos,
             model: self.model.clone(),
             roles: self.roles.clone(),
+        })
+    }
+
+    /// Where the server's things lie, for a command that reads all of them.
+    ///
+    /// # Errors
+    /// A password or a bucket's key can't be read.
+    pub fn places(&self) -> Result<Places, Failed> {
+        let objects = match self.objects.open()? {
+            Some(bucket) => Objects::s3(&bucket),
+            None => Objects::local(&self.data_dir.join("objects")),
+        };
+        Ok(Places {
+            keeper: self.keeper()?,
+            catalog: match open_remote(&self.databases.catalog)? {
+                Some(remote) => Source::Remote(remote),
+                None => Source::File(self.data_dir.join("catalog").join("catalog.db")),
+            },
+            objects: objects.map_err(|error| Failed(error.to_string()))?,
         })
     }
 

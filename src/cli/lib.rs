@@ -4,11 +4,14 @@
 
 mod arguments;
 mod certificates;
+mod check;
 mod client;
 mod command;
 mod config;
 mod doctor;
 mod init;
+mod progress;
+mod root;
 mod serve;
 mod show;
 

@@ -8,6 +8,7 @@ mod change;
 mod credential;
 mod follow;
 mod grants;
+mod inspect;
 mod keys;
 pub mod log;
 mod metrics;
@@ -20,6 +21,7 @@ mod ticket;
 mod token;
 mod waiting;
 
+pub use inspect::{InspectedKeys, InspectedRepo, Inspection};
 pub use server::{Core, Keeper, ServeError, serve};
 pub use setup::{Authority, Settings, SetupError, authority, create, open};
 pub use waiting::{Waiting, protect, split};

@@ -81,7 +81,8 @@ pub enum SetupError {
     First(String),
 }
 
-fn source(settings: &Settings) -> Source {
+/// Where the database of a keeper is.
+pub(crate) fn source(settings: &Settings) -> Source {
     match &settings.database {
         Some(remote) => Source::Remote(remote.clone()),
         None => Source::File(settings.data_dir.join("keeper").join("keeper.db")),
@@ -101,11 +102,15 @@ pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, Setup
         return Err(SetupError::Empty(settings.data_dir));
     }
     let database = connect(&settings).await?;
-    let row = sqlx::query("SELECT value FROM instance WHERE name = 'secret'").fetch_optional(&database.writer).await?;
-    let Some(row) = row else { return Err(SetupError::Empty(settings.data_dir)) };
-    let wrapped: Vec<u8> = row.try_get("value")?;
+    let Some(wrapped) = value(&database, "secret").await? else { return Err(SetupError::Empty(settings.data_dir)) };
     let secret = unwrap(&wrapped, &root)?;
     start(settings, root, &secret, database).await
+}
+
+/// A value of the instance.
+pub(crate) async fn value(database: &Database, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let row = sqlx::query("SELECT value FROM instance WHERE name = $1").bind(name.to_owned());
+    row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
 }
 
 /// For whom secrets are wrapped: the root identity first.
@@ -160,11 +165,7 @@ pub struct Authority {
 /// [`SetupError`].
 pub async fn authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
     let database = connect(settings).await?;
-    let value = async |name: &str| -> Result<Option<Vec<u8>>, sqlx::Error> {
-        let row = sqlx::query("SELECT value FROM instance WHERE name = $1").bind(name.to_owned());
-        row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
-    };
-    let (certificate, key) = (value("ca_certificate").await?, value("ca_key").await?);
+    let (certificate, key) = (value(&database, "ca_certificate").await?, value(&database, "ca_key").await?);
     let (Some(certificate), Some(key_sealed)) = (certificate, key) else { return Ok(None) };
     let certificate = String::from_utf8(certificate).map_err(|_| LoadError::Value("certificate"))?;
     Ok(Some(Authority { certificate, key_sealed }))

@@ -128,6 +128,14 @@ impl Catalog {
         Ok(Self { database: Database::open(source, &migrations).await?, cache: Arc::default() })
     }
 
+    /// Opens the database as it is, to read alone.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; also where there is none.
+    pub async fn open_to_read(source: &Source) -> Result<Self, CatalogError> {
+        Ok(Self { database: Database::open_to_read(source).await?, cache: Arc::default() })
+    }
+
     pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
         keyed_hash(shared.index.expose(), &[b"ref", name.as_bytes()])[..16].to_vec()
     }

@@ -4,6 +4,7 @@
 
 mod cache;
 mod catalog;
+mod check;
 mod commit;
 mod git;
 mod history;
@@ -13,6 +14,7 @@ mod tree;
 mod upload;
 
 pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId};
+pub use check::{Check, CheckKeys, Damage, Tally};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};

@@ -6,15 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
-use strongroom_keeper::root::Root;
-use strongroom_protocol::SecretText;
-use zeroize::Zeroizing;
 
 use crate::arguments::{Key, Server};
 use crate::client::Client;
 use crate::config::Config;
 use crate::show::show;
-use crate::{Failed, certificates};
+use crate::{Failed, certificates, root};
 
 fn create(path: &Path) -> Result<File, Failed> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -69,20 +66,7 @@ pub fn run(key: Key) -> Result<(), Failed> {
 fn renew(server: &Server, json: bool) -> Result<(), Failed> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = Config::load(server)?;
-    let root = match config.root().read().map_err(|error| Failed(error.to_string()))? {
-        Root::Identity(root) => root,
-        Root::Waiting(mut waiting) => loop {
-            let mut line = Zeroizing::new(String::new());
-            let read =
-                std::io::stdin().read_line(&mut line).map_err(|error| Failed(format!("standard input: {error}")))?;
-            if read == 0 {
-                return Err(Failed("the root key needs its passphrase, or more shares".to_owned()));
-            }
-            if let Some(root) = waiting.take(&SecretText::new(line.trim().to_owned())).map_err(Failed)? {
-                break root;
-            }
-        },
-    };
+    let root = root::read(&config)?;
     show(&certificates::renew(&config, &root, std::time::SystemTime::now())?, json);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use strongroom_audit::note::VerifierKey;
+use strongroom_audit::tile::{TILE_HEIGHT, TILE_WIDTH};
 use strongroom_audit::tree::{self, HashReader, Subtree};
 use strongroom_audit::{Checkpoint, Hash};
 use strongroom_keeper::log::{Head, Heads, StoredLeaf, origin, read_copy};
@@ -47,7 +48,7 @@ impl Tree {
 }
 
 /// All logs as they were read.
-struct Logs {
+pub struct Logs {
     /// Of the first; the others' differ by their name alone.
     key: VerifierKey,
     trees: BTreeMap<String, Tree>,
@@ -60,11 +61,16 @@ fn damaged(what: impl std::fmt::Display) -> Failed {
 }
 
 impl Logs {
-    fn new(key: VerifierKey) -> Self {
+    /// None yet.
+    pub fn new(key: VerifierKey) -> Self {
         Self { key, trees: BTreeMap::new(), named: Vec::new() }
     }
 
-    fn push(&mut self, name: &str, leaf: &StoredLeaf) -> Result<(), Failed> {
+    /// The next record of a log.
+    ///
+    /// # Errors
+    /// What it says of other logs can't be read.
+    pub fn push(&mut self, name: &str, leaf: &StoredLeaf) -> Result<(), Failed> {
         let tree = self.trees.entry(name.to_owned()).or_default();
         let seq = tree.size;
         tree.push(leaf.hash());
@@ -81,8 +87,22 @@ impl Logs {
         Checkpoint::open(note, &key).map_err(|error| Failed(format!("the log's checkpoint: {error}")))
     }
 
+    /// Whether a stored tile is that of the records: `hashes` of 32 bytes each.
+    pub fn has_tile(&self, name: &str, level: u8, position: u64, hashes: &[u8]) -> bool {
+        let Some(tree) = self.trees.get(name) else { return false };
+        let at = |index| Subtree { level: level * TILE_HEIGHT, index: position * u64::from(TILE_WIDTH) + index };
+        hashes.len().is_multiple_of(32)
+            && hashes
+                .chunks(32)
+                .zip(0..)
+                .all(|(hash, index)| tree.known.get(&at(index)).is_some_and(|known| known.0 == hash))
+    }
+
     /// Against the newest checkpoints, each with its log's name, and against those that were kept.
-    fn check(&self, newest: &[(String, String)], kept: Option<&Path>) -> Result<Value, Failed> {
+    ///
+    /// # Errors
+    /// What does not verify.
+    pub fn check(&self, newest: &[(String, String)], kept: Option<&Path>) -> Result<Value, Failed> {
         let mut shown = Vec::new();
         for (name, note) in newest {
             let newest = self.open(note, name)?;

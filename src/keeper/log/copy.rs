@@ -1,9 +1,9 @@
-//! A copy of the database, read without any key: what an outsider verifies.
+//! The logs as they are stored, read beside the keeper or from a copy, without any key: what an outsider verifies.
 
 use std::path::Path;
 
-use sqlx::Row;
-use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, Row};
+use strongroom_database::{Database, Source};
 
 use super::leaf::StoredLeaf;
 use super::search::{SearchError, leaves};
@@ -19,23 +19,31 @@ pub struct CopiedLog {
     pub checkpoint: String,
 }
 
-/// The logs of a copy, and every stored leaf of each in order, handed to `leaf` with the number of its log. A gap in the
+/// [`read_logs`] of a copy of SQLite's file.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn read_copy(file: &Path, leaf: impl FnMut(u64, &StoredLeaf)) -> Result<Vec<CopiedLog>, SearchError> {
+    let mut tx = Database::open_to_read(&Source::File(file.to_owned())).await?.snapshot().await?;
+    read_logs(&mut tx, leaf).await
+}
+
+/// The logs of a snapshot, and every stored leaf of each in order, handed to `leaf` with the number of its log. A gap in the
 /// numbers ends a log's leaves: what follows it is not at its place.
 ///
 /// # Errors
 /// [`SearchError`].
-pub async fn read_copy(file: &Path, mut leaf: impl FnMut(u64, &StoredLeaf)) -> Result<Vec<CopiedLog>, SearchError> {
-    sqlx::any::install_default_drivers();
-    let url = format!("sqlite://{}?mode=ro", file.display());
-    let pool = AnyPoolOptions::new().max_connections(1).connect(&url).await?;
+pub async fn read_logs(
+    tx: &mut AnyConnection,
+    mut leaf: impl FnMut(u64, &StoredLeaf),
+) -> Result<Vec<CopiedLog>, SearchError> {
     let mut logs = Vec::new();
-    for row in
-        sqlx::query("SELECT log, checkpoint FROM audit_head WHERE size > 0 ORDER BY log").fetch_all(&pool).await?
-    {
+    let heads = sqlx::query("SELECT log, checkpoint FROM audit_head WHERE size > 0 ORDER BY log");
+    for row in heads.fetch_all(&mut *tx).await? {
         let log = row.try_get::<i64, _>("log")? as u64;
         let mut next = 0;
         loop {
-            let page = leaves(&pool, log, next, PAGE).await?;
+            let page = leaves(&mut *tx, log, next, PAGE).await?;
             let whole = page.iter().zip(next..).take_while(|(leaf, at)| leaf.seq == *at).count();
             page[..whole].iter().for_each(|found| leaf(log, found));
             next += whole as u64;

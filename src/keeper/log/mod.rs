@@ -14,7 +14,7 @@ mod tiles;
 mod writer;
 
 pub use charge::Charge;
-pub use copy::{CopiedLog, read_copy};
+pub use copy::{CopiedLog, read_copy, read_logs};
 pub use heads::{Head, Heads, HeadsError, origin};
 pub use leaf::StoredLeaf;
 pub use record::Record;
