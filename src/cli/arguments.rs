@@ -1,6 +1,7 @@
 //! What may be typed.
 
 mod audit;
+mod backup;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
+pub use backup::Backup;
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -89,6 +91,9 @@ pub enum Command {
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
+    /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
+    #[command(subcommand)]
+    Backup(Backup),
     /// Keys: break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),

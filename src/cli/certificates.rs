@@ -45,11 +45,11 @@ fn seconds(now: SystemTime) -> i64 {
     i64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Founds a CA. Its key is needed once in years: it is kept for the root identity only.
+/// Founds a CA. Its key is needed once in years: it is kept for the root identity and the recovery recipients only.
 ///
 /// # Errors
 /// What the system says.
-pub fn found(root: &Recipient, now: SystemTime) -> Result<Authority, Failed> {
+pub fn found(recipients: &[Recipient], now: SystemTime) -> Result<Authority, Failed> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut ca = CertificateParams::new(Vec::new()).map_err(failed)?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -59,7 +59,7 @@ pub fn found(root: &Recipient, now: SystemTime) -> Result<Authority, Failed> {
     (ca.not_before, ca.not_after) = (rcgen::date_time_ymd(year, 1, 1), rcgen::date_time_ymd(year + CA_YEARS, 12, 28));
     let certificate = ca.self_signed(&key).map_err(failed)?.pem();
     let secret = Zeroizing::new(key.serialize_pem());
-    let sealed = seal_whole(secret.as_bytes(), std::slice::from_ref(root));
+    let sealed = seal_whole(secret.as_bytes(), recipients);
     let (header, payload) = sealed.map_err(|error| Failed(format!("sealing the CA's key: {error}")))?;
     Ok(Authority { certificate, key_sealed: [header.as_bytes(), &payload].concat() })
 }
@@ -231,7 +231,7 @@ mod tests {
         let server =
             Server { data_dir: Some(folder.clone()), root_key: Some(folder.join("none")), ..Server::default() };
         let (config, root) = (Config::load(&server).unwrap(), Identity::generate());
-        let authority = found(&root.to_recipient(), at(2026, 100)).unwrap();
+        let authority = found(&[root.to_recipient()], at(2026, 100)).unwrap();
         issue(&config, &authority, &root, at(2026, 100)).unwrap();
         (config, root)
     }

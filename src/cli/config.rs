@@ -346,6 +346,15 @@ impl Config {
         })
     }
 
+    /// The defaults, with everything in one folder: for a copy that nobody serves.
+    ///
+    /// # Errors
+    /// None but those of [`Config::load`].
+    pub fn scratch(folder: &Path) -> Result<Self, Failed> {
+        let folder = Some(folder.to_owned());
+        Self::load(&Server { root_key: folder.clone(), data_dir: folder, ..Server::default() })
+    }
+
     /// The root key's source.
     pub fn root(&self) -> RootSource {
         match (&self.root_key, &self.credential) {

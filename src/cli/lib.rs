@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod arguments;
+mod backup;
 mod certificates;
 mod check;
 mod client;

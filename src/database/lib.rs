@@ -1,5 +1,6 @@
 //! Opens a SQL database, SQLite or PostgreSQL, for the same statements: BIGINT, TEXT and BLOB, `$1` and `ON CONFLICT` only.
 
+mod dump;
 mod remote;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Transaction};
 use zeroize::Zeroizing;
 
+pub use dump::{Cell, clear, is_empty, read_rows, write_rows};
 pub use remote::{Remote, RemoteError};
 
 /// Which database.
@@ -21,6 +23,12 @@ pub enum Source {
     /// A PostgreSQL server.
     Remote(Remote),
 }
+
+/// Whatever a database says.
+pub use sqlx::Error;
+
+/// A transaction.
+pub type Tx = Transaction<'static, Any>;
 
 /// How a transaction stands beside others of the same kind, in all processes on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

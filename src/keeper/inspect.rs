@@ -11,7 +11,7 @@ use strongroom_protocol::MetaKeys;
 use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
 use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs};
 use crate::policy::Roles;
-use crate::setup::{Settings, SetupError, source, value};
+use crate::setup::{Settings, SetupError, value};
 use crate::state::{Rules, load};
 
 /// An open database, which is only read.
@@ -62,7 +62,7 @@ impl Inspection {
     /// # Errors
     /// [`SetupError`].
     pub async fn open(settings: Settings, root: Identity) -> Result<Self, SetupError> {
-        let database = Database::open_to_read(&source(&settings)).await?;
+        let database = Database::open_to_read(&settings.source()).await?;
         let wrapped = value(&database, "secret").await?;
         let wrapped = wrapped.ok_or_else(|| SetupError::Empty(settings.data_dir.clone()))?;
         let keys = OwnKeys::new(&unwrap(&wrapped, &root)?);

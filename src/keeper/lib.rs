@@ -13,6 +13,7 @@ mod keys;
 pub mod log;
 mod metrics;
 pub mod policy;
+mod rewrap;
 pub mod root;
 mod server;
 mod setup;
@@ -22,6 +23,7 @@ mod token;
 mod waiting;
 
 pub use inspect::{InspectedKeys, InspectedRepo, Inspection};
+pub use rewrap::{RewrapError, rewrap};
 pub use server::{Core, Keeper, ServeError, serve};
-pub use setup::{Authority, Settings, SetupError, authority, create, open};
+pub use setup::{Authority, Settings, SetupError, TABLES, authority, create, migrate, open};
 pub use waiting::{Waiting, protect, split};

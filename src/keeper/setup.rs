@@ -81,16 +81,58 @@ pub enum SetupError {
     First(String),
 }
 
-/// Where the database of a keeper is.
-pub(crate) fn source(settings: &Settings) -> Source {
-    match &settings.database {
-        Some(remote) => Source::Remote(remote.clone()),
-        None => Source::File(settings.data_dir.join("keeper").join("keeper.db")),
+/// All tables, for backups: those that others refer to first.
+pub const TABLES: &[&str] = &[
+    "instance",
+    "policy_generation",
+    "change",
+    "namespace",
+    "principal",
+    "token",
+    "assignment",
+    "line",
+    "repo",
+    "repo_name",
+    "stop",
+    "usage",
+    "usage_repo",
+    "audit_leaf",
+    "audit_tile",
+    "audit_head",
+];
+
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/keeper/0001_first.sql")];
+
+/// A keeper's database with its schema, for rows that come from a backup.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn migrate(source: &Source) -> Result<Database, SetupError> {
+    Ok(Database::open(source, MIGRATIONS).await?)
+}
+
+impl Settings {
+    /// Where the database is.
+    pub fn source(&self) -> Source {
+        match &self.database {
+            Some(remote) => Source::Remote(remote.clone()),
+            None => Source::File(self.data_dir.join("keeper").join("keeper.db")),
+        }
+    }
+
+    /// For whom secrets are wrapped: the root identity first, then the recovery recipients.
+    ///
+    /// # Errors
+    /// [`SetupError::Recovery`].
+    pub fn wrap_for(&self, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
+        let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
+        let recovery: Result<Vec<Recipient>, _> = self.recovery.iter().map(parse).collect();
+        Ok([vec![root.to_recipient()], recovery?].concat())
     }
 }
 
 async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
-    Database::open(&source(settings), &[include_str!("../../migrations/keeper/0001_first.sql")]).await
+    Database::open(&settings.source(), MIGRATIONS).await
 }
 
 /// Opens an initialised keeper.
@@ -98,7 +140,7 @@ async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
 /// # Errors
 /// [`SetupError`].
 pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, SetupError> {
-    if matches!(source(&settings), Source::File(file) if !file.exists()) {
+    if matches!(settings.source(), Source::File(file) if !file.exists()) {
         return Err(SetupError::Empty(settings.data_dir));
     }
     let database = connect(&settings).await?;
@@ -113,20 +155,13 @@ pub(crate) async fn value(database: &Database, name: &str) -> Result<Option<Vec<
     row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
 }
 
-/// For whom secrets are wrapped: the root identity first.
-fn wrap_for(settings: &Settings, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
-    let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
-    let recovery: Result<Vec<Recipient>, _> = settings.recovery.iter().map(parse).collect();
-    Ok([vec![root.to_recipient()], recovery?].concat())
-}
-
 async fn start(
     settings: Settings,
     root: Identity,
     secret: &Secret<32>,
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
-    let wrap_for = wrap_for(&settings, &root)?;
+    let wrap_for = settings.wrap_for(&root)?;
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
@@ -155,7 +190,7 @@ async fn start(
 pub struct Authority {
     /// PEM.
     pub certificate: String,
-    /// The private key's PEM, as an age file for the root identity.
+    /// The private key's PEM, as an age file for the root identity and the recovery recipients.
     pub key_sealed: Vec<u8>,
 }
 
@@ -187,7 +222,7 @@ pub async fn create(
     check_namespace(first)?;
     let database = connect(&settings).await?;
     let secret = Secret::new(random()?);
-    let wrapped = wrap(secret.expose(), &wrap_for(&settings, &root)?)?;
+    let wrapped = wrap(secret.expose(), &settings.wrap_for(&root)?)?;
     let mut tx = database.begin().await?;
     for (name, value) in [
         ("secret", wrapped),
@@ -265,5 +300,17 @@ async fn watch_others(log: Log, state: Arc<RwLock<State>>, mut noted: Heads) {
                 Err(error) => tracing::warn!(%error, "other logs are not named"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_knows_every_table() {
+        let text = MIGRATIONS.concat();
+        let made = text.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split([' ', '(']).next());
+        assert_eq!(made.collect::<Vec<_>>(), TABLES);
     }
 }

@@ -12,6 +12,11 @@ use strongroom_protocol::MetaKeys;
 use crate::cache::Cache;
 use crate::objects::ObjectError;
 
+/// All tables, for backups.
+pub const TABLES: &[&str] = &["ref", "commit_object", "tree", "envelope", "content", "upload", "xorb", "orphan"];
+
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/catalog/0001_first.sql")];
+
 /// A repository, as the keeper names it to the gate.
 pub type RepoId = [u8; 16];
 
@@ -124,8 +129,15 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn open(source: &Source) -> Result<Self, CatalogError> {
-        let migrations = [include_str!("../../migrations/catalog/0001_first.sql")];
-        Ok(Self { database: Database::open(source, &migrations).await?, cache: Arc::default() })
+        Ok(Self { database: Self::migrate(source).await?, cache: Arc::default() })
+    }
+
+    /// The database alone, with its schema, for rows that come from a backup.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn migrate(source: &Source) -> Result<Database, CatalogError> {
+        Ok(Database::open(source, MIGRATIONS).await?)
     }
 
     /// Opens the database as it is, to read alone.
@@ -342,5 +354,17 @@ impl Catalog {
         tx.commit().await?;
         self.cache.forget(repo);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_knows_every_table() {
+        let text = MIGRATIONS.concat();
+        let made = text.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split([' ', '(']).next());
+        assert_eq!(made.collect::<Vec<_>>(), TABLES);
     }
 }

@@ -13,7 +13,7 @@ mod objects;
 mod tree;
 mod upload;
 
-pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId};
+pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId, TABLES};
 pub use check::{Check, CheckKeys, Damage, Tally};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};

@@ -13,7 +13,7 @@ use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::show::{print, show};
-use crate::{Failed, check, doctor, init, root, serve};
+use crate::{Failed, backup, check, doctor, init, root, serve};
 
 /// Runs it.
 ///
@@ -52,6 +52,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Lock(lock)) => people::lock(lock),
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();

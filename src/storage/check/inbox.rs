@@ -41,7 +41,7 @@ impl Check<'_> {
                     let (header, size): (Vec<u8>, i64) = (row.try_get("header")?, row.try_get("size")?);
                     let checked = self.object(object, &header, identity, size as u64).await;
                     if let Err(what) = checked
-                        && self.is_named(object).await?
+                        && self.catalog.names_object(object).await?
                     {
                         self.found(repo, None, Some(object), format!("an object that no directory holds: {what}"));
                     }
@@ -93,7 +93,7 @@ impl Check<'_> {
                         },
                     };
                     if let Some(wrong) = wrong
-                        && self.is_named(object).await?
+                        && self.catalog.names_object(object).await?
                     {
                         self.found(repo, None, Some(object), format!("{what} that no commit names: {wrong}"));
                     }

@@ -137,11 +137,6 @@ impl<'a> Check<'a> {
         }
         Ok(())
     }
-
-    /// Whether an object is named yet: a repository may be deleted while it is checked.
-    async fn is_named(&self, object: ObjectId) -> Result<bool, CatalogError> {
-        Ok(self.catalog.unnamed_of(&[object]).await?.is_empty())
-    }
 }
 
 impl Catalog {
@@ -158,6 +153,14 @@ impl Catalog {
         .await?;
         let id = |bytes: Vec<u8>| bytes.try_into().map_err(|_| CatalogError::Value("repository id"));
         rows.iter().map(|row| id(row.try_get("repo")?)).collect()
+    }
+
+    /// Whether anything names a payload: a repository may be deleted while it is looked at.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn names_object(&self, object: ObjectId) -> Result<bool, CatalogError> {
+        Ok(self.unnamed_of(&[object]).await?.is_empty())
     }
 
     /// Payloads that nothing names: how many. Uploads under way are among them.

@@ -158,7 +158,7 @@ impl Check<'_> {
             }
             Ok(_) => {}
         }
-        if !wrong.is_empty() && self.is_named(object).await? {
+        if !wrong.is_empty() && self.catalog.names_object(object).await? {
             self.found(repo, Some(path), Some(object), wrong.join("; "));
         }
         Ok(())

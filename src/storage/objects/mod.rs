@@ -1,5 +1,6 @@
 //! Payloads: immutable objects under random names, in a directory or an S3 bucket.
 
+mod copy;
 mod reader;
 mod s3;
 mod writer;
