@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod key;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
 pub use backup::Backup;
+pub use key::{Key, Rotate};
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -94,7 +96,7 @@ pub enum Command {
     /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
     #[command(subcommand)]
     Backup(Backup),
-    /// Keys: break-glass recovery of one object, renewal of the server's certificate
+    /// Keys: a new root key, break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
     /// A completion script for a shell, on standard output
@@ -394,42 +396,6 @@ pub enum Lock {
     },
     /// What is stopped
     List {
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// Verbs about keys.
-#[derive(Subcommand)]
-pub enum Key {
-    /// Here, with the root key: a fresh key and certificate for the configured hosts, served from the next start. A
-    /// passphrase or shares come from standard input, a line each
-    RenewCertificate {
-        #[command(flatten)]
-        server: Server,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
-    Recover {
-        /// The repository
-        #[arg(long, value_name = "NS/NAME")]
-        repo: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        /// Branch, tag or commit
-        #[arg(long, default_value = "main")]
-        revision: String,
-        /// The file in it
-        #[arg(long)]
-        path: String,
-        /// Where the age file goes
-        #[arg(long)]
-        out: PathBuf,
-        /// Where its identity goes
-        #[arg(long)]
-        identity_out: PathBuf,
         #[command(flatten)]
         remote: Remote,
     },

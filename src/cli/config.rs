@@ -406,6 +406,7 @@ impl Config {
         Ok(strongroom_keeper::Settings {
             data_dir: self.data_dir.clone(),
             database: open_remote(&self.databases.keeper)?,
+            root: self.root(),
             origin: "strongroom".to_owned(),
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,

@@ -15,10 +15,11 @@ use strongroom_protocol::{Secret, SecretText};
 use crate::change::Change;
 use crate::follow::Follow;
 use crate::grants::Grants;
+use crate::held::Held;
 use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
 use crate::log::{Entry, Heads, Log, LogError, Record};
 use crate::policy::{Assignment, Place, PrincipalId, RoleFileError, Roles};
-use crate::root::RootError;
+use crate::root::{RootError, RootSource};
 use crate::server::{Core, now_ms};
 use crate::state::{LoadError, Principal, Rules, State, Token, TokenBody};
 use crate::token;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The server that holds it, if it is not.
     pub database: Option<Remote>,
+    /// Where its root identity lies.
+    pub root: RootSource,
     /// The log's name in checkpoints.
     pub origin: String,
     /// `age1…` recipients, whose identities lie offline, for whom secrets are wrapped beside the root identity.
@@ -125,9 +128,12 @@ impl Settings {
     /// # Errors
     /// [`SetupError::Recovery`].
     pub fn wrap_for(&self, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
+        Ok([vec![root.to_recipient()], self.recovery_recipients()?].concat())
+    }
+
+    fn recovery_recipients(&self) -> Result<Vec<Recipient>, SetupError> {
         let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
-        let recovery: Result<Vec<Recipient>, _> = self.recovery.iter().map(parse).collect();
-        Ok([vec![root.to_recipient()], recovery?].concat())
+        self.recovery.iter().map(parse).collect()
     }
 }
 
@@ -161,7 +167,8 @@ async fn start(
     secret: &Secret<32>,
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
-    let wrap_for = settings.wrap_for(&root)?;
+    let recovery = settings.recovery_recipients()?;
+    let held = Held::new(root, settings.root.clone(), recovery);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
@@ -176,12 +183,12 @@ async fn start(
         follow,
         log,
         keys,
-        root,
-        wrap_for,
+        held,
         database,
         settings,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
+        rotating: tokio::sync::Mutex::new(()),
     }))
 }
 
@@ -199,8 +206,19 @@ pub struct Authority {
 /// # Errors
 /// [`SetupError`].
 pub async fn authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
-    let database = connect(settings).await?;
-    let (certificate, key) = (value(&database, "ca_certificate").await?, value(&database, "ca_key").await?);
+    authority_in(&connect(settings).await?).await
+}
+
+/// The same of a database beside which a server may be at work.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn stored_authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
+    authority_in(&Database::open_to_read(&settings.source()).await?).await
+}
+
+async fn authority_in(database: &Database) -> Result<Option<Authority>, SetupError> {
+    let (certificate, key) = (value(database, "ca_certificate").await?, value(database, "ca_key").await?);
     let (Some(certificate), Some(key_sealed)) = (certificate, key) else { return Ok(None) };
     let certificate = String::from_utf8(certificate).map_err(|_| LoadError::Value("certificate"))?;
     Ok(Some(Authority { certificate, key_sealed }))

@@ -1,4 +1,4 @@
-//! `key recover`: break glass. `key renew-certificate`: on this machine, with the root key.
+//! `key rotate`: new keys. `key recover`: break glass. `key renew-certificate`: on this machine, with the root key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,8 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
+use strongroom_protocol::admin::AdminCommand;
 
-use crate::arguments::{Key, Server};
+use super::runtime;
+use crate::arguments::{Key, Rotate, Server};
 use crate::client::Client;
 use crate::config::Config;
 use crate::show::show;
@@ -25,6 +27,11 @@ fn create(path: &Path) -> Result<File, Failed> {
 pub fn run(key: Key) -> Result<(), Failed> {
     let (repo, kind, revision, path, out, identity_out, remote) = match key {
         Key::RenewCertificate { server, json } => return renew(&server, json),
+        Key::Rotate(Rotate::Root { finish, remote }) => {
+            let command = AdminCommand::KeyRotateRoot { finish };
+            show(&Client::new(&remote)?.admin("key", &command)?, remote.json);
+            return Ok(());
+        }
         Key::Recover { repo, kind, revision, path, out, identity_out, remote } => {
             (repo, kind, revision, path, out, identity_out, remote)
         }
@@ -67,6 +74,9 @@ fn renew(server: &Server, json: bool) -> Result<(), Failed> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = Config::load(server)?;
     let root = root::read(&config)?;
-    show(&certificates::renew(&config, &root, std::time::SystemTime::now())?, json);
+    let authority = runtime()?.block_on(strongroom_keeper::stored_authority(&config.keeper()?));
+    let authority = authority.map_err(|error| Failed(error.to_string()))?;
+    let authority = authority.ok_or_else(|| Failed("this server has no CA of its own".to_owned()))?;
+    show(&certificates::renew(&config, &authority, &root, std::time::SystemTime::now())?, json);
     Ok(())
 }
