@@ -1,6 +1,8 @@
 //! What may be typed.
 
 mod audit;
+mod backup;
+mod key;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
+pub use backup::Backup;
+pub use key::{Key, Rotate};
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -65,6 +69,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// On the server's machine: verify everything that is stored, each payload, envelope, directory and record; exit code 1
+    /// where something is damaged. A passphrase or shares of the root key come from standard input, a line each
+    Check {
+        #[command(flatten)]
+        server: Server,
+        /// Show how far it is, also where standard error is no terminal
+        #[arg(long)]
+        progress: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Principals: create, list, show, remove
     #[command(subcommand)]
     User(User),
@@ -83,7 +99,10 @@ pub enum Command {
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
-    /// Keys: break-glass recovery of one object, renewal of the server's certificate
+    /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Keys: a new root key, break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
     /// Traces of the last requests, as lines of OTLP/JSON for OpenTelemetry's otlpjsonfile receiver
@@ -400,42 +419,6 @@ pub enum Lock {
     },
     /// What is stopped
     List {
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// Verbs about keys.
-#[derive(Subcommand)]
-pub enum Key {
-    /// Here, with the root key: a fresh key and certificate for the configured hosts, served from the next start. A
-    /// passphrase or shares come from standard input, a line each
-    RenewCertificate {
-        #[command(flatten)]
-        server: Server,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
-    Recover {
-        /// The repository
-        #[arg(long, value_name = "NS/NAME")]
-        repo: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        /// Branch, tag or commit
-        #[arg(long, default_value = "main")]
-        revision: String,
-        /// The file in it
-        #[arg(long)]
-        path: String,
-        /// Where the age file goes
-        #[arg(long)]
-        out: PathBuf,
-        /// Where its identity goes
-        #[arg(long)]
-        identity_out: PathBuf,
         #[command(flatten)]
         remote: Remote,
     },

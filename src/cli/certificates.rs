@@ -45,11 +45,11 @@ fn seconds(now: SystemTime) -> i64 {
     i64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Founds a CA. Its key is needed once in years: it is kept for the root identity only.
+/// Founds a CA. Its key is needed once in years: it is kept for the root identity and the recovery recipients only.
 ///
 /// # Errors
 /// What the system says.
-pub fn found(root: &Recipient, now: SystemTime) -> Result<Authority, Failed> {
+pub fn found(recipients: &[Recipient], now: SystemTime) -> Result<Authority, Failed> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut ca = CertificateParams::new(Vec::new()).map_err(failed)?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -59,7 +59,7 @@ pub fn found(root: &Recipient, now: SystemTime) -> Result<Authority, Failed> {
     (ca.not_before, ca.not_after) = (rcgen::date_time_ymd(year, 1, 1), rcgen::date_time_ymd(year + CA_YEARS, 12, 28));
     let certificate = ca.self_signed(&key).map_err(failed)?.pem();
     let secret = Zeroizing::new(key.serialize_pem());
-    let sealed = seal_whole(secret.as_bytes(), std::slice::from_ref(root));
+    let sealed = seal_whole(secret.as_bytes(), recipients);
     let (header, payload) = sealed.map_err(|error| Failed(format!("sealing the CA's key: {error}")))?;
     Ok(Authority { certificate, key_sealed: [header.as_bytes(), &payload].concat() })
 }
@@ -72,7 +72,6 @@ pub fn issue(config: &Config, authority: &Authority, root: &Identity, now: Syste
     let folder = config.data_dir.join("tls");
     let (pair, chain) = signed(config, authority, root, now)?;
     write(&folder.join("ca.pem"), 0o644, authority.certificate.as_bytes())?;
-    write(&folder.join("ca.key.age"), 0o600, &authority.key_sealed)?;
     write(&folder.join("server.key"), 0o600, pair.as_bytes())?;
     // Last of all: with it the folder is whole.
     write(&folder.join("server.pem"), 0o644, chain.as_bytes())
@@ -119,15 +118,9 @@ fn server(config: &Config, issuer: &Issuer<'_, &KeyPair>, year: i32) -> Result<(
 ///
 /// # Errors
 /// No CA key for this root identity, a CA that ends before the certificate would, or what the system says.
-pub fn renew(config: &Config, root: &Identity, now: SystemTime) -> Result<Value, Failed> {
+pub fn renew(config: &Config, authority: &Authority, root: &Identity, now: SystemTime) -> Result<Value, Failed> {
     let folder = config.data_dir.join("tls");
-    let about = |what: &Path, error: &dyn std::fmt::Display| Failed(format!("{}: {error}", what.display()));
-    let (sealed, ca) = (folder.join("ca.key.age"), folder.join("ca.pem"));
-    let authority = Authority {
-        certificate: fs::read_to_string(&ca).map_err(|error| about(&ca, &error))?,
-        key_sealed: fs::read(&sealed).map_err(|error| about(&sealed, &error))?,
-    };
-    let (pair, chain) = signed(config, &authority, root, now)?;
+    let (pair, chain) = signed(config, authority, root, now)?;
     // If we die before this, the old pair is whole; if we die after it, the new one is, and only the public copy is old.
     replace(&folder, "server.key", 0o600, pair.as_bytes())?;
     replace(&folder, "server.pem", 0o644, chain.as_bytes())?;
@@ -224,51 +217,51 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs((year - 1970) * 31_556_952 + days * 24 * 3600)
     }
 
-    fn house(name: &str) -> (Config, Identity) {
+    fn house(name: &str) -> (Config, Authority, Identity) {
         let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("tls")).unwrap();
         let server =
             Server { data_dir: Some(folder.clone()), root_key: Some(folder.join("none")), ..Server::default() };
         let (config, root) = (Config::load(&server).unwrap(), Identity::generate());
-        let authority = found(&root.to_recipient(), at(2026, 100)).unwrap();
+        let authority = found(&[root.to_recipient()], at(2026, 100)).unwrap();
         issue(&config, &authority, &root, at(2026, 100)).unwrap();
-        (config, root)
+        (config, authority, root)
     }
 
     #[test]
     fn a_certificate_that_ends_soon_is_told_of_and_renewed() {
-        let (config, root) = house("renewal");
+        let (config, authority, root) = house("renewal");
         let told = |now| examine(&config, now).map(|(refused, what, _)| (refused, what));
         assert_eq!(told(at(2028, 300)), None);
         let (refused, what) = told(at(2028, 345)).unwrap();
         assert!(!refused && what.contains("ends in"), "{what}");
         assert!(told(at(2029, 10)).unwrap().0, "ended");
-        renew(&config, &root, at(2028, 345)).unwrap();
+        renew(&config, &authority, &root, at(2028, 345)).unwrap();
         assert_eq!(told(at(2029, 10)), None);
-        let late = renew(&config, &root, at(2035, 10)).unwrap_err();
+        let late = renew(&config, &authority, &root, at(2035, 10)).unwrap_err();
         assert!(late.0.contains("ends too soon"), "the CA's own end: {late}");
     }
 
     #[test]
     fn a_host_that_the_certificate_does_not_name_is_told_of() {
-        let (mut config, root) = house("names");
+        let (mut config, authority, root) = house("names");
         config.hosts = vec!["models.example.org:8443".to_owned()];
         let (refused, what, _) = examine(&config, at(2026, 100)).unwrap();
         assert!(!refused && what.contains("models.example.org"), "{what}");
-        renew(&config, &root, at(2026, 100)).unwrap();
+        renew(&config, &authority, &root, at(2026, 100)).unwrap();
         assert!(examine(&config, at(2026, 100)).is_none());
     }
 
     #[test]
     fn another_root_key_renews_nothing_and_a_renewal_that_died_is_no_obstacle() {
-        let (config, root) = house("another");
+        let (config, authority, root) = house("another");
         let pair = config.data_dir.join("tls").join("server.key");
         let before = fs::read(&pair).unwrap();
-        assert!(renew(&config, &Identity::generate(), at(2026, 100)).is_err());
+        assert!(renew(&config, &authority, &Identity::generate(), at(2026, 100)).is_err());
         assert_eq!(fs::read(&pair).unwrap(), before);
         fs::write(config.data_dir.join("tls").join("server.key.new"), "half").unwrap();
-        renew(&config, &root, at(2026, 100)).unwrap();
+        renew(&config, &authority, &root, at(2026, 100)).unwrap();
         assert_ne!(fs::read(&pair).unwrap(), before);
     }
 }

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_database::{Remote, RemoteError};
+use strongroom_database::{Remote, RemoteError, Source};
 use strongroom_gate::{S3, S3Error};
 use strongroom_keeper::root::RootSource;
+use strongroom_storage::Objects;
 
 use crate::Failed;
 use crate::arguments::Server;
+use crate::check::Places;
 
 /// The file, as `deploy/strongroom.toml` shows it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -349,6 +351,15 @@ impl Config {
         })
     }
 
+    /// The defaults, with everything in one folder: for a copy that nobody serves.
+    ///
+    /// # Errors
+    /// None but those of [`Config::load`].
+    pub fn scratch(folder: &Path) -> Result<Self, Failed> {
+        let folder = Some(folder.to_owned());
+        Self::load(&Server { root_key: folder.clone(), data_dir: folder, ..Server::default() })
+    }
+
     /// The root key's source.
     pub fn root(&self) -> RootSource {
         match (&self.root_key, &self.credential) {
@@ -400,6 +411,7 @@ impl Config {
         Ok(strongroom_keeper::Settings {
             data_dir: self.data_dir.clone(),
             database: open_remote(&self.databases.keeper)?,
+            root: self.root(),
             origin: "strongroom".to_owned(),
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
@@ -407,6 +419,25 @@ impl Config {
             budget_repos: self.budget_repos,
             model: self.model.clone(),
             roles: self.roles.clone(),
+        })
+    }
+
+    /// Where the server's things lie, for a command that reads all of them.
+    ///
+    /// # Errors
+    /// A password or a bucket's key can't be read.
+    pub fn places(&self) -> Result<Places, Failed> {
+        let objects = match self.objects.open()? {
+            Some(bucket) => Objects::s3(&bucket),
+            None => Objects::local(&self.data_dir.join("objects")),
+        };
+        Ok(Places {
+            keeper: self.keeper()?,
+            catalog: match open_remote(&self.databases.catalog)? {
+                Some(remote) => Source::Remote(remote),
+                None => Source::File(self.data_dir.join("catalog").join("catalog.db")),
+            },
+            objects: objects.map_err(|error| Failed(error.to_string()))?,
         })
     }
 

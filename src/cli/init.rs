@@ -41,14 +41,7 @@ pub enum Keep {
 /// What was in the way.
 pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     let folder = &config.data_dir;
-    let failed = |what: &Path, error: &dyn std::fmt::Display| Failed(format!("{}: {error}", what.display()));
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(folder).map_err(|error| failed(folder, &error))?;
-    let mut entries = fs::read_dir(folder).map_err(|error| failed(folder, &error))?;
-    if entries.next().is_some() {
-        return Err(Failed(format!("{} is not empty; name an empty data directory with --data-dir", folder.display())));
-    }
+    empty(folder)?;
     strongroom_domain::check_namespace(name).map_err(|error| Failed(format!("--name: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
@@ -82,7 +75,8 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     let ca_file = folder.join("tls").join("ca.pem");
     parts(folder)?;
     let now = SystemTime::now();
-    let authority = found(&root.to_recipient(), now)?;
+    let recipients = config.keeper()?.wrap_for(&root).map_err(|error| Failed(error.to_string()))?;
+    let authority = found(&recipients, now)?;
     issue(config, &authority, &root, now)?;
     let made = runtime.block_on(create(config.keeper()?, root, name, &authority));
     let (_, token) = made.map_err(|error| Failed(error.to_string()))?;
@@ -103,7 +97,26 @@ pub fn init(config: &Config, name: &str, keep: &Keep) -> Result<Value, Failed> {
     Ok(made)
 }
 
-fn parts(folder: &Path) -> Result<(), Failed> {
+/// Makes an empty data directory, or refuses one that is not empty.
+///
+/// # Errors
+/// What is in the way.
+pub fn empty(folder: &Path) -> Result<(), Failed> {
+    let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(folder).map_err(failed)?;
+    if fs::read_dir(folder).map_err(failed)?.next().is_some() {
+        return Err(Failed(format!("{} is not empty; name an empty data directory with --data-dir", folder.display())));
+    }
+    Ok(())
+}
+
+/// Makes the folders of an empty data directory.
+///
+/// # Errors
+/// What the system says.
+pub fn parts(folder: &Path) -> Result<(), Failed> {
     for part in ["keeper", "catalog", "objects", "tls"] {
         let made = fs::DirBuilder::new().mode(0o700).create(folder.join(part));
         made.map_err(|error| Failed(format!("{}: {error}", folder.join(part).display())))?;

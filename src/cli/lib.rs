@@ -3,12 +3,17 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod arguments;
+mod backup;
 mod certificates;
+mod check;
 mod client;
 mod command;
 mod config;
 mod doctor;
 mod init;
+mod logs;
+mod progress;
+mod root;
 mod serve;
 mod show;
 

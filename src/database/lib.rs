@@ -1,5 +1,6 @@
 //! Opens a SQL database, SQLite or PostgreSQL, for the same statements: BIGINT, TEXT and BLOB, `$1` and `ON CONFLICT` only.
 
+mod dump;
 mod remote;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Transaction};
 use zeroize::Zeroizing;
 
+pub use dump::{Cell, clear, is_empty, read_rows, write_rows};
 pub use remote::{Remote, RemoteError};
 
 /// Which database.
@@ -21,6 +23,12 @@ pub enum Source {
     /// A PostgreSQL server.
     Remote(Remote),
 }
+
+/// Whatever a database says.
+pub use sqlx::Error;
+
+/// A transaction.
+pub type Tx = Transaction<'static, Any>;
 
 /// How a transaction stands beside others of the same kind, in all processes on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,7 @@ pub struct Database {
     /// For reading; never waits for the writer.
     pub reader: AnyPool,
     begin: &'static str,
+    snapshot: &'static str,
     /// Of a server: how one more connection is made.
     url: Option<Arc<Zeroizing<String>>>,
 }
@@ -64,9 +73,25 @@ const WAIT: Duration = Duration::from_secs(5);
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
                       PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
                       PRAGMA secure_delete = ON";
+/// The same for who only reads: nothing is written, not even a mode.
+const SQLITE_READING: &str =
+    "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY";
+/// Long: a whole table is one statement.
+const POSTGRES_READING: &str = "SET default_transaction_read_only = on";
 /// A statement that hangs is as bad as a server that is gone.
 const POSTGRES: &str = "SET statement_timeout = '30s'; SET synchronous_commit = on; \
                         SET default_transaction_isolation = 'read committed'";
+
+fn url_of(remote: &Remote) -> Result<Zeroizing<String>, sqlx::Error> {
+    remote.url().map_err(|error| sqlx::Error::Configuration(error.into()))
+}
+
+fn pool(connections: u32, hello: &'static str) -> AnyPoolOptions {
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+    // A file's connection is not asked before each use whether it lives: it has no server that may be gone.
+    let options = options.test_before_acquire(hello == POSTGRES);
+    options.after_connect(move |connection, _| Box::pin(async move { connection.execute(hello).await.map(drop) }))
+}
 
 impl Database {
     /// Opens the database and brings its schema up to date: `migrations` in their order, the text for SQLite. PostgreSQL
@@ -76,25 +101,12 @@ impl Database {
     /// Whatever the database says.
     pub async fn open(source: &Source, migrations: &[&'static str]) -> Result<Self, sqlx::Error> {
         sqlx::any::install_default_drivers();
-        let (url, begin, writers, hello) = match source {
-            // An immediate transaction: one that begins by reading could not become a writing one beside another.
-            Source::File(file) => {
-                (format!("sqlite://{}?mode=rwc", file.display()).into(), "BEGIN IMMEDIATE", 1, SQLITE)
-            }
-            Source::Remote(remote) => {
-                let url = remote.url().map_err(|error| sqlx::Error::Configuration(error.into()))?;
-                (url, "BEGIN", REMOTE_WRITERS, POSTGRES)
-            }
+        let (url, writers, hello) = match source {
+            Source::File(file) => (format!("sqlite://{}?mode=rwc", file.display()).into(), 1, SQLITE),
+            Source::Remote(remote) => (url_of(remote)?, REMOTE_WRITERS, POSTGRES),
         };
+        let writer = pool(writers, hello).connect(&url).await?;
         let remote = matches!(source, Source::Remote(_));
-        let pool = |connections| {
-            // A file's connection is not asked before each use whether it lives: it has no server that may be gone.
-            let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
-            let options = options.test_before_acquire(remote);
-            options
-                .after_connect(move |connection, _| Box::pin(async move { connection.execute(hello).await.map(drop) }))
-        };
-        let writer = pool(writers).connect(&url).await?;
         let migrations = migrations.iter().zip(1..).map(|(text, number)| {
             let text = if remote { text.replace(" BLOB", " BYTEA") } else { (*text).to_owned() };
             // A constant of ours.
@@ -105,8 +117,43 @@ impl Database {
         // An older server beside a newer one, while they are replaced one by one: a migration only adds.
         migrator.set_ignore_missing(true);
         migrator.run(&writer).await?;
-        let reader = pool(READERS).connect(&url).await?;
-        Ok(Self { writer, reader, begin, url: remote.then(|| Arc::new(url)) })
+        let reader = pool(READERS, hello).connect(&url).await?;
+        Ok(Self::over(writer, reader, remote.then(|| Arc::new(url))))
+    }
+
+    /// Opens a database as it is, to read alone: nothing is made, migrated or written, and a server may be at work on it.
+    ///
+    /// # Errors
+    /// Whatever the database says; also where there is none.
+    pub async fn open_to_read(source: &Source) -> Result<Self, sqlx::Error> {
+        sqlx::any::install_default_drivers();
+        let (url, hello) = match source {
+            Source::File(file) => (format!("sqlite://{}?mode=ro", file.display()).into(), SQLITE_READING),
+            Source::Remote(remote) => (url_of(remote)?, POSTGRES_READING),
+        };
+        let reader = pool(READERS, hello).connect(&url).await?;
+        let remote = matches!(source, Source::Remote(_));
+        Ok(Self::over(reader.clone(), reader, remote.then(|| Arc::new(url))))
+    }
+
+    fn over(writer: AnyPool, reader: AnyPool, url: Option<Arc<Zeroizing<String>>>) -> Self {
+        // An immediate transaction: one that begins by reading could not become a writing one beside another.
+        let (begin, snapshot) = match url {
+            None => ("BEGIN IMMEDIATE", "BEGIN"),
+            Some(_) => ("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        };
+        Self { writer, reader, begin, snapshot, url }
+    }
+
+    /// A transaction that sees the database as it is now, and nothing that is written later.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn snapshot(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let mut tx = self.reader.begin_with(self.snapshot).await?;
+        // Both databases take their view at the first read, not at the beginning.
+        tx.execute("SELECT COUNT(*) FROM _sqlx_migrations").await?;
+        Ok(tx)
     }
 
     /// A transaction that writes.

@@ -9,7 +9,7 @@ use strongroom_envelope::seal_meta;
 
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
-use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns};
+use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns, recipients};
 
 /// One change.
 #[derive(Serialize, Deserialize)]
@@ -42,6 +42,45 @@ pub enum Change {
     Stop(Stop, String, i64),
     /// Its end.
     Unstop(Stop),
+    /// Every secret, wrapped anew.
+    Wrapped(Wrapped),
+}
+
+/// Secrets that are wrapped for other root identities; what is wrapped stays the same.
+#[derive(Serialize, Deserialize)]
+pub struct Wrapped {
+    /// `age1…` of the root identities, the newest first.
+    pub roots: Vec<String>,
+    /// The keeper's own, by name.
+    pub instance: Vec<(String, Vec<u8>)>,
+    /// Of each repository.
+    pub repos: Vec<(u64, Vec<u8>)>,
+}
+
+impl Wrapped {
+    async fn write(&self, tx: &mut AnyConnection) -> Result<(), ChangeError> {
+        let roots = ("root_recipients".to_owned(), self.roots.join("\n").into_bytes());
+        for (name, value) in self.instance.iter().chain([&roots]) {
+            let text = "INSERT INTO instance (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            sqlx::query(text).bind(name.clone()).bind(value.clone()).execute(&mut *tx).await?;
+        }
+        for (id, wrapped) in &self.repos {
+            let text = "UPDATE repo SET secret = $1 WHERE id = $2 AND secret IS NOT NULL";
+            sqlx::query(text).bind(wrapped.clone()).bind(*id as i64).execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Keys that were unwrapped stay: they are the same.
+    fn apply(self, state: &mut State) {
+        for (id, wrapped) in self.repos {
+            if let Some(repo) = state.repos.get_mut(&id).filter(|repo| repo.wrapped.is_some()) {
+                repo.wrapped = Some(wrapped);
+            }
+        }
+        // Made by a keeper, of recipients.
+        state.root_recipients = recipients(self.roots.iter().map(String::as_str)).unwrap_or_default();
+    }
 }
 
 /// Why a change is not written.
@@ -190,6 +229,7 @@ impl Change {
                 let (subject, id) = stop.columns();
                 sqlx::query("DELETE FROM stop WHERE subject = $1 AND id = $2").bind(subject).bind(id as i64)
             }
+            Self::Wrapped(wrapped) => return wrapped.write(tx).await,
         };
         query.execute(tx).await?;
         Ok(())
@@ -268,6 +308,7 @@ impl Change {
             Self::Unstop(stop) => {
                 state.stops.remove(&stop);
             }
+            Self::Wrapped(wrapped) => wrapped.apply(state),
         }
         Ok(())
     }

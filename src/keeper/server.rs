@@ -5,13 +5,13 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use strongroom_database::Database;
 use strongroom_domain::Action;
-use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::follow::Follow;
 use crate::grants::Grants;
+use crate::held::Held;
 use crate::keys::OwnKeys;
 use crate::log::{Entry, Log, LogError, Record};
 use crate::metrics;
@@ -43,14 +43,15 @@ pub struct Core {
     /// What is recorded.
     pub log: Log,
     pub(crate) keys: Arc<OwnKeys>,
-    pub(crate) root: Identity,
-    /// For whom new secrets are wrapped: the root identity, and recovery recipients.
-    pub(crate) wrap_for: Vec<Recipient>,
+    /// The root identity.
+    pub(crate) held: Held,
     pub(crate) database: Database,
     pub(crate) settings: Settings,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One rotation of the root key at a time.
+    pub(crate) rotating: tokio::sync::Mutex<()>,
 }
 
 /// Times a decision is made again because the policy changed under it.

@@ -15,10 +15,11 @@ use strongroom_protocol::{Secret, SecretText};
 use crate::change::Change;
 use crate::follow::Follow;
 use crate::grants::Grants;
+use crate::held::Held;
 use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
 use crate::log::{Entry, Heads, Log, LogError, Record};
 use crate::policy::{Assignment, Place, PrincipalId, RoleFileError, Roles};
-use crate::root::RootError;
+use crate::root::{RootError, RootSource};
 use crate::server::{Core, now_ms};
 use crate::state::{LoadError, Principal, Rules, State, Token, TokenBody};
 use crate::token;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The server that holds it, if it is not.
     pub database: Option<Remote>,
+    /// Where its root identity lies.
+    pub root: RootSource,
     /// The log's name in checkpoints.
     pub origin: String,
     /// `age1…` recipients, whose identities lie offline, for whom secrets are wrapped beside the root identity.
@@ -81,12 +84,25 @@ pub enum SetupError {
     First(String),
 }
 
-fn source(settings: &Settings) -> Source {
-    match &settings.database {
-        Some(remote) => Source::Remote(remote.clone()),
-        None => Source::File(settings.data_dir.join("keeper").join("keeper.db")),
-    }
-}
+/// All tables, for backups: those that others refer to first.
+pub const TABLES: &[&str] = &[
+    "instance",
+    "policy_generation",
+    "change",
+    "namespace",
+    "principal",
+    "token",
+    "assignment",
+    "line",
+    "repo",
+    "repo_name",
+    "stop",
+    "usage",
+    "usage_repo",
+    "audit_leaf",
+    "audit_tile",
+    "audit_head",
+];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0001_first.sql"),
@@ -94,8 +110,39 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/rehearsal/keeper.sql"),
 ];
 
+/// A keeper's database with its schema, for rows that come from a backup.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn migrate(source: &Source) -> Result<Database, SetupError> {
+    Ok(Database::open(source, MIGRATIONS).await?)
+}
+
+impl Settings {
+    /// Where the database is.
+    pub fn source(&self) -> Source {
+        match &self.database {
+            Some(remote) => Source::Remote(remote.clone()),
+            None => Source::File(self.data_dir.join("keeper").join("keeper.db")),
+        }
+    }
+
+    /// For whom secrets are wrapped: the root identity first, then the recovery recipients.
+    ///
+    /// # Errors
+    /// [`SetupError::Recovery`].
+    pub fn wrap_for(&self, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
+        Ok([vec![root.to_recipient()], self.recovery_recipients()?].concat())
+    }
+
+    fn recovery_recipients(&self) -> Result<Vec<Recipient>, SetupError> {
+        let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
+        self.recovery.iter().map(parse).collect()
+    }
+}
+
 async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
-    Database::open(&source(settings), MIGRATIONS).await
+    Database::open(&settings.source(), MIGRATIONS).await
 }
 
 /// Opens an initialised keeper.
@@ -103,22 +150,19 @@ async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
 /// # Errors
 /// [`SetupError`].
 pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, SetupError> {
-    if matches!(source(&settings), Source::File(file) if !file.exists()) {
+    if matches!(settings.source(), Source::File(file) if !file.exists()) {
         return Err(SetupError::Empty(settings.data_dir));
     }
     let database = connect(&settings).await?;
-    let row = sqlx::query("SELECT value FROM instance WHERE name = 'secret'").fetch_optional(&database.writer).await?;
-    let Some(row) = row else { return Err(SetupError::Empty(settings.data_dir)) };
-    let wrapped: Vec<u8> = row.try_get("value")?;
+    let Some(wrapped) = value(&database, "secret").await? else { return Err(SetupError::Empty(settings.data_dir)) };
     let secret = unwrap(&wrapped, &root)?;
     start(settings, root, &secret, database).await
 }
 
-/// For whom secrets are wrapped: the root identity first.
-fn wrap_for(settings: &Settings, root: &Identity) -> Result<Vec<Recipient>, SetupError> {
-    let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
-    let recovery: Result<Vec<Recipient>, _> = settings.recovery.iter().map(parse).collect();
-    Ok([vec![root.to_recipient()], recovery?].concat())
+/// A value of the instance.
+pub(crate) async fn value(database: &Database, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let row = sqlx::query("SELECT value FROM instance WHERE name = $1").bind(name.to_owned());
+    row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
 }
 
 async fn start(
@@ -127,7 +171,8 @@ async fn start(
     secret: &Secret<32>,
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
-    let wrap_for = wrap_for(&settings, &root)?;
+    let recovery = settings.recovery_recipients()?;
+    let held = Held::new(root, settings.root.clone(), recovery);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
@@ -142,12 +187,12 @@ async fn start(
         follow,
         log,
         keys,
-        root,
-        wrap_for,
+        held,
         database,
         settings,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
+        rotating: tokio::sync::Mutex::new(()),
     }))
 }
 
@@ -156,7 +201,7 @@ async fn start(
 pub struct Authority {
     /// PEM.
     pub certificate: String,
-    /// The private key's PEM, as an age file for the root identity.
+    /// The private key's PEM, as an age file for the root identity and the recovery recipients.
     pub key_sealed: Vec<u8>,
 }
 
@@ -165,12 +210,19 @@ pub struct Authority {
 /// # Errors
 /// [`SetupError`].
 pub async fn authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
-    let database = connect(settings).await?;
-    let value = async |name: &str| -> Result<Option<Vec<u8>>, sqlx::Error> {
-        let row = sqlx::query("SELECT value FROM instance WHERE name = $1").bind(name.to_owned());
-        row.fetch_optional(&database.writer).await?.map(|row| row.try_get("value")).transpose()
-    };
-    let (certificate, key) = (value("ca_certificate").await?, value("ca_key").await?);
+    authority_in(&connect(settings).await?).await
+}
+
+/// The same of a database beside which a server may be at work.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn stored_authority(settings: &Settings) -> Result<Option<Authority>, SetupError> {
+    authority_in(&Database::open_to_read(&settings.source()).await?).await
+}
+
+async fn authority_in(database: &Database) -> Result<Option<Authority>, SetupError> {
+    let (certificate, key) = (value(database, "ca_certificate").await?, value(database, "ca_key").await?);
     let (Some(certificate), Some(key_sealed)) = (certificate, key) else { return Ok(None) };
     let certificate = String::from_utf8(certificate).map_err(|_| LoadError::Value("certificate"))?;
     Ok(Some(Authority { certificate, key_sealed }))
@@ -192,7 +244,7 @@ pub async fn create(
     check_namespace(first)?;
     let database = connect(&settings).await?;
     let secret = Secret::new(random()?);
-    let wrapped = wrap(secret.expose(), &wrap_for(&settings, &root)?)?;
+    let wrapped = wrap(secret.expose(), &settings.wrap_for(&root)?)?;
     let mut tx = database.begin().await?;
     for (name, value) in [
         ("secret", wrapped),
@@ -270,5 +322,17 @@ async fn watch_others(log: Log, state: Arc<RwLock<State>>, mut noted: Heads) {
                 Err(error) => tracing::warn!(%error, "other logs are not named"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_knows_every_table() {
+        let text = MIGRATIONS.concat();
+        let made = text.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split([' ', '(']).next());
+        assert_eq!(made.collect::<Vec<_>>(), TABLES);
     }
 }

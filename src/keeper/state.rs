@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
-use strongroom_envelope::{Identity, SealedError, keyed_hash, open_meta};
+use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_meta};
 
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
 use crate::orders::Orders;
@@ -197,6 +197,10 @@ pub struct State {
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
     pub orders: Orders,
+    /// Of each namespace, its repositories.
+    pub repos_of: BTreeMap<u64, BTreeSet<u64>>,
+    /// Of the root identities that secrets are wrapped for, the newest first; none where the root key was never rotated.
+    pub root_recipients: Vec<Recipient>,
     /// The judge.
     pub policy: Policy,
 }
@@ -240,6 +244,14 @@ impl State {
     pub fn next<T>(map: &BTreeMap<u64, T>) -> u64 {
         map.last_key_value().map_or(1, |(last, _)| last + 1)
     }
+}
+
+/// Recipients from their texts.
+///
+/// # Errors
+/// [`LoadError::Value`].
+pub fn recipients<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Recipient>, LoadError> {
+    texts.map(|text| text.parse().map_err(|_| LoadError::Value("root recipient"))).collect()
 }
 
 /// A place's columns.
@@ -290,8 +302,16 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         lines: BTreeSet::new(),
         stops: BTreeMap::new(),
         orders: Orders::default(),
+        repos_of: BTreeMap::new(),
+        root_recipients: Vec::new(),
         policy: Policy::new(&rules.model, &rules.roles, [], [])?,
     };
+    let rows = sqlx::query("SELECT value FROM instance WHERE name = 'root_recipients'").fetch_all(&mut *tx).await?;
+    for row in rows {
+        let lines: Vec<u8> = row.try_get("value")?;
+        let lines = std::str::from_utf8(&lines).map_err(|_| LoadError::Value("root recipient"))?;
+        state.root_recipients = recipients(lines.lines())?;
+    }
     let text = |place: &[&[u8]], sealed: Vec<u8>| -> Result<String, LoadError> {
         String::from_utf8(open_meta(&keys.seal, place, &sealed)?.to_vec()).map_err(|_| LoadError::Value("text"))
     };

@@ -98,6 +98,11 @@ pub enum AdminCommand {
     },
     /// What is stopped.
     LockList,
+    /// A new root key, for which every secret is wrapped anew.
+    KeyRotateRoot {
+        /// Only the last step, where several servers share the database: the old key opens nothing any more.
+        finish: bool,
+    },
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -137,6 +142,7 @@ impl AdminCommand {
             Self::TokenCreate { .. } | Self::TokenList { .. } | Self::TokenRevoke { .. } => Action::TokenManage,
             Self::RepoList { .. } => Action::RepoList,
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
+            Self::KeyRotateRoot { .. } => Action::KeyRotate,
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
             | Self::AuditLeaves { .. }
@@ -164,6 +170,7 @@ impl AdminCommand {
             Self::LockAdd { .. } => "lock.add",
             Self::LockRemove { .. } => "lock.remove",
             Self::LockList => "lock.list",
+            Self::KeyRotateRoot { .. } => "key.rotate",
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
             Self::AuditLeaves { .. } => "audit.export",

@@ -12,6 +12,15 @@ use strongroom_protocol::MetaKeys;
 use crate::cache::Cache;
 use crate::objects::ObjectError;
 
+/// All tables, for backups.
+pub const TABLES: &[&str] = &["ref", "commit_object", "tree", "envelope", "content", "upload", "xorb", "orphan"];
+
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/catalog/0001_first.sql"),
+    #[cfg(feature = "rehearsal")]
+    include_str!("../../migrations/rehearsal/catalog.sql"),
+];
+
 /// A repository, as the keeper names it to the gate.
 pub type RepoId = [u8; 16];
 
@@ -119,19 +128,29 @@ pub(crate) fn bytes20(bytes: Vec<u8>) -> Result<Commit, CatalogError> {
     bytes.try_into().map(Commit::from_bytes).map_err(|_| CatalogError::Value("commit id"))
 }
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/catalog/0001_first.sql"),
-    #[cfg(feature = "rehearsal")]
-    include_str!("../../migrations/rehearsal/catalog.sql"),
-];
-
 impl Catalog {
     /// Opens the database and brings its schema up to date.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub async fn open(source: &Source) -> Result<Self, CatalogError> {
-        Ok(Self { database: Database::open(source, MIGRATIONS).await?, cache: Arc::default() })
+        Ok(Self { database: Self::migrate(source).await?, cache: Arc::default() })
+    }
+
+    /// The database alone, with its schema, for rows that come from a backup.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn migrate(source: &Source) -> Result<Database, CatalogError> {
+        Ok(Database::open(source, MIGRATIONS).await?)
+    }
+
+    /// Opens the database as it is, to read alone.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; also where there is none.
+    pub async fn open_to_read(source: &Source) -> Result<Self, CatalogError> {
+        Ok(Self { database: Database::open_to_read(source).await?, cache: Arc::default() })
     }
 
     pub(crate) fn ref_index(shared: &MetaKeys, name: &str) -> Vec<u8> {
@@ -340,5 +359,17 @@ impl Catalog {
         tx.commit().await?;
         self.cache.forget(repo);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_knows_every_table() {
+        let text = MIGRATIONS.concat();
+        let made = text.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split([' ', '(']).next());
+        assert_eq!(made.collect::<Vec<_>>(), TABLES);
     }
 }

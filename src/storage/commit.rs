@@ -43,6 +43,11 @@ impl CommitBody {
     pub fn root(&self, compartment: Compartment) -> Option<&[u8; 32]> {
         self.roots.iter().find(|root| root.compartment == compartment).map(|root| &root.id)
     }
+
+    /// Title and message as git keeps them.
+    pub(crate) fn text(&self) -> String {
+        if self.message.is_empty() { self.title.clone() } else { format!("{}\n\n{}", self.title, self.message) }
+    }
 }
 
 /// A commit.
@@ -79,7 +84,7 @@ pub enum Operation {
 }
 
 impl Catalog {
-    fn place<'a>(repo: &'a RepoId, id: &'a Commit) -> [&'a [u8]; 3] {
+    pub(crate) fn place<'a>(repo: &'a RepoId, id: &'a Commit) -> [&'a [u8]; 3] {
         [b"commit", repo, id.as_bytes()]
     }
 
@@ -157,11 +162,10 @@ impl Catalog {
         let (title, message, author) = about;
         let time_ms = now_ms();
         let git = tree_id(roots.iter().map(|root| (root.compartment.word(), true, root.git)));
-        let text = if message.is_empty() { title.to_owned() } else { format!("{title}\n\n{message}") };
-        let id = commit_id(git, parent.map(|parent| parent.id), author, time_ms / 1000, &text);
-        record(id, changed, time_ms).await?;
         let body =
             CommitBody { title: title.to_owned(), message: message.to_owned(), author: author.to_owned(), roots };
+        let id = commit_id(git, parent.map(|parent| parent.id), author, time_ms / 1000, &body.text());
+        record(id, changed, time_ms).await?;
         let commit = CommitInfo { id, parent: parent.map(|parent| parent.id), time_ms, body };
         self.land(repo, shared, keys, &commit, branch, operations, &written).await?;
         Ok(id)

@@ -4,6 +4,7 @@
 
 mod cache;
 mod catalog;
+mod check;
 mod commit;
 mod git;
 mod history;
@@ -12,7 +13,8 @@ mod objects;
 mod tree;
 mod upload;
 
-pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId, now_ms};
+pub use catalog::{Catalog, CatalogError, Head, Ref, RefKind, RepoId, TABLES, now_ms};
+pub use check::{Check, CheckKeys, Damage, Tally};
 pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};

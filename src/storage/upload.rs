@@ -42,15 +42,23 @@ pub struct Xorb {
     pub principal: String,
 }
 
+/// What is sealed of an upload or a xorb.
 #[derive(Serialize, Deserialize)]
-struct Claim {
-    size: u64,
-    principal: String,
+pub(crate) struct Claim {
+    /// Bytes of its plaintext.
+    pub size: u64,
+    /// Who sent it.
+    pub principal: String,
     chunks: Vec<XorbChunk>,
 }
 
 fn index(inbox: &MetaKeys, what: &[u8], digest: &[u8; 32], principal: &str) -> Vec<u8> {
     keyed_hash(inbox.index.expose(), &[what, digest, principal.as_bytes()])[..16].to_vec()
+}
+
+/// What an upload is found by.
+pub(crate) fn digest_index(inbox: &MetaKeys, digest: &Sha256, principal: &str) -> Vec<u8> {
+    index(inbox, b"upload", digest.as_bytes(), principal)
 }
 
 impl Catalog {
@@ -65,7 +73,7 @@ impl Catalog {
         digest: &Sha256,
         upload: &Upload,
     ) -> Result<(), CatalogError> {
-        let index = index(inbox, b"upload", digest.as_bytes(), &upload.principal);
+        let index = digest_index(inbox, digest, &upload.principal);
         let claim = Claim { size: upload.size, principal: upload.principal.clone(), chunks: Vec::new() };
         let sealed = seal_claim(repo, inbox, &index, upload.object, &upload.header, &claim)?;
         // Sent twice: the second payload is an orphan from the start.
@@ -95,7 +103,7 @@ impl Catalog {
         digest: &Sha256,
         principal: &str,
     ) -> Result<Option<Upload>, CatalogError> {
-        let index = index(inbox, b"upload", digest.as_bytes(), principal);
+        let index = digest_index(inbox, digest, principal);
         let row = sqlx::query("SELECT object, header, claim_sealed FROM upload WHERE repo = $1 AND digest_index = $2")
             .bind(repo.to_vec())
             .bind(index.clone())
@@ -175,23 +183,31 @@ impl Catalog {
         Ok(())
     }
 
+    /// Those of at most [`BATCH`] payloads that no envelope, upload or xorb names.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub(crate) async fn unnamed_of(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, CatalogError> {
+        let list = (1..=objects.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "SELECT object FROM envelope WHERE object IN ({list}) UNION SELECT object FROM upload WHERE object IN ({list}) \
+             UNION SELECT object FROM xorb WHERE object IN ({list})"
+        );
+        // Numbers of parameters, and nothing else.
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for object in objects {
+            query = query.bind(object.0.to_vec());
+        }
+        let rows = query.fetch_all(&self.database.reader).await?;
+        let named = rows.iter().map(|row| object(row.try_get("object")?)).collect::<Result<HashSet<_>, _>>()?;
+        Ok(objects.iter().filter(|object| !named.contains(object)).copied().collect())
+    }
+
     /// Notes those of some payloads that nothing names.
     async fn orphan_unnamed(&self, objects: &[ObjectId]) -> Result<(), CatalogError> {
         for batch in objects.chunks(BATCH) {
-            let list = (1..=batch.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ");
-            let text = format!(
-                "SELECT object FROM envelope WHERE object IN ({list}) UNION SELECT object FROM upload WHERE object IN ({list}) \
-                 UNION SELECT object FROM xorb WHERE object IN ({list})"
-            );
-            // Numbers of parameters, and nothing else.
-            let mut query = sqlx::query(AssertSqlSafe(text));
-            for object in batch {
-                query = query.bind(object.0.to_vec());
-            }
-            let rows = query.fetch_all(&self.database.reader).await?;
-            let named = rows.iter().map(|row| object(row.try_get("object")?)).collect::<Result<HashSet<_>, _>>()?;
-            for object in batch.iter().filter(|object| !named.contains(object)) {
-                self.orphan(*object).await?;
+            for object in self.unnamed_of(batch).await? {
+                self.orphan(object).await?;
             }
         }
         Ok(())
@@ -264,7 +280,7 @@ fn seal_claim(
     seal_meta(inbox.seal.expose(), &place, &body).map_err(|_| CatalogError::Randomness)
 }
 
-fn open_claim(
+pub(crate) fn open_claim(
     repo: RepoId,
     inbox: &MetaKeys,
     index: &[u8],

@@ -1,4 +1,4 @@
-//! `key recover`: break glass. `key renew-certificate`: on this machine, with the root key.
+//! `key rotate`: new keys. `key recover`: break glass. `key renew-certificate`: on this machine, with the root key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,15 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
-use strongroom_keeper::root::Root;
-use strongroom_protocol::SecretText;
-use zeroize::Zeroizing;
+use strongroom_protocol::admin::AdminCommand;
 
-use crate::arguments::{Key, Server};
+use super::runtime;
+use crate::arguments::{Key, Rotate, Server};
 use crate::client::Client;
 use crate::config::Config;
 use crate::show::show;
-use crate::{Failed, certificates};
+use crate::{Failed, certificates, root};
 
 fn create(path: &Path) -> Result<File, Failed> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -28,6 +27,11 @@ fn create(path: &Path) -> Result<File, Failed> {
 pub fn run(key: Key) -> Result<(), Failed> {
     let (repo, kind, revision, path, out, identity_out, remote) = match key {
         Key::RenewCertificate { server, json } => return renew(&server, json),
+        Key::Rotate(Rotate::Root { finish, remote }) => {
+            let command = AdminCommand::KeyRotateRoot { finish };
+            show(&Client::new(&remote)?.admin("key", &command)?, remote.json);
+            return Ok(());
+        }
         Key::Recover { repo, kind, revision, path, out, identity_out, remote } => {
             (repo, kind, revision, path, out, identity_out, remote)
         }
@@ -69,20 +73,10 @@ pub fn run(key: Key) -> Result<(), Failed> {
 fn renew(server: &Server, json: bool) -> Result<(), Failed> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = Config::load(server)?;
-    let root = match config.root().read().map_err(|error| Failed(error.to_string()))? {
-        Root::Identity(root) => root,
-        Root::Waiting(mut waiting) => loop {
-            let mut line = Zeroizing::new(String::new());
-            let read =
-                std::io::stdin().read_line(&mut line).map_err(|error| Failed(format!("standard input: {error}")))?;
-            if read == 0 {
-                return Err(Failed("the root key needs its passphrase, or more shares".to_owned()));
-            }
-            if let Some(root) = waiting.take(&SecretText::new(line.trim().to_owned())).map_err(Failed)? {
-                break root;
-            }
-        },
-    };
-    show(&certificates::renew(&config, &root, std::time::SystemTime::now())?, json);
+    let root = root::read(&config)?;
+    let authority = runtime()?.block_on(strongroom_keeper::stored_authority(&config.keeper()?));
+    let authority = authority.map_err(|error| Failed(error.to_string()))?;
+    let authority = authority.ok_or_else(|| Failed("this server has no CA of its own".to_owned()))?;
+    show(&certificates::renew(&config, &authority, &root, std::time::SystemTime::now())?, json);
     Ok(())
 }

@@ -12,8 +12,9 @@ use clap::CommandFactory;
 
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
+use crate::progress::Progress;
 use crate::show::{print, show};
-use crate::{Failed, doctor, init, serve};
+use crate::{Failed, backup, check, doctor, init, root, serve};
 
 /// Runs it.
 ///
@@ -44,6 +45,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             show(&serde_json::json!({"findings": rows, "refused": refused}), json);
             if refused > 0 { Err(Failed(format!("{refused} findings stop the start"))) } else { Ok(()) }
         }
+        Some(Command::Check { server, progress, json }) => check(&server, progress, json),
         Some(Command::Unseal { remote }) => seal::unseal(&remote),
         Some(Command::Status { remote }) => seal::status(&remote),
         Some(Command::User(user)) => people::user(user),
@@ -52,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Lock(lock)) => people::lock(lock),
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),
         Some(Command::Traces { follow, remote }) => traces::run(follow, &remote),
         Some(Command::Completion { shell }) => {
@@ -63,6 +66,26 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Keeper { config }) => serve::children::keeper(&config),
         Some(Command::Gate { config }) => serve::children::gate(&config),
     }
+}
+
+fn check(server: &Server, progress: bool, json: bool) -> Result<(), Failed> {
+    let config = Config::load(server)?;
+    let (places, root) = (config.places()?, root::read(&config)?);
+    let report = runtime()?.block_on(check::run(&places, root, &mut Progress::new(progress)))?;
+    show(&report.shown, json);
+    match report.damaged {
+        0 => Ok(()),
+        damaged => Err(Failed(format!("{damaged} things are damaged"))),
+    }
+}
+
+/// For a command that reads databases.
+///
+/// # Errors
+/// What the system says.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failed(error.to_string()))
 }
 
 /// What `serve` would refuse is refused before anything is made.

@@ -42,6 +42,7 @@ impl Core {
             AdminCommand::AuditLeaves { log, from, limit } => self.leaves(*log, *from, *limit).await?,
             AdminCommand::AuditCheckpoint => self.checkpoint().await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
+            AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
         };
         Ok(Reply::Admin(Box::new(AdminReply { json: shown.to_string() })))
@@ -77,9 +78,10 @@ impl Core {
                 record.subject = Some(format!("{log}/{from}"));
                 Ok((Value::Null, Vec::new()))
             }
-            AdminCommand::AuditCheckpoint | AdminCommand::AuditProve { .. } | AdminCommand::RepoList { .. } => {
-                Ok((Value::Null, Vec::new()))
-            }
+            AdminCommand::KeyRotateRoot { .. }
+            | AdminCommand::AuditCheckpoint
+            | AdminCommand::AuditProve { .. }
+            | AdminCommand::RepoList { .. } => Ok((Value::Null, Vec::new())),
         }
     }
 }

@@ -169,7 +169,7 @@ impl Core {
         action: Action,
         purpose: Option<Purpose>,
     ) -> Result<RepoParts, Refusal> {
-        let keys = repo.keys(&self.root).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let keys = self.held.keys(repo).map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let part = |compartment: &Compartment| {
             let part = keys.part(Part::Compartment(*compartment));
             let (keys, recipient) = (part.meta.clone(), part.recipient_text.clone());

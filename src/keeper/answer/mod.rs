@@ -8,6 +8,7 @@ mod metrics;
 mod object;
 mod people;
 mod repo;
+mod rotate;
 mod stop;
 mod transfer;
 mod usage;

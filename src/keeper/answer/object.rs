@@ -51,7 +51,7 @@ impl Core {
 
     fn keys_of(&self, state: &State, live: &Live) -> Result<RepoKeys, Refusal> {
         let repo = live.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::Over)?;
-        repo.keys(&self.root).map_err(|error| Refusal::Unavailable(error.to_string()))
+        self.held.keys(repo).map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 
     pub(super) async fn answer_open(

@@ -32,7 +32,6 @@ impl Core {
         let unavailable = |error: crate::keys::KeyError| Refusal::Unavailable(error.to_string());
         let catalog_id: [u8; 16] = random().map_err(unavailable)?;
         let secret = zeroize::Zeroizing::new(random::<32>().map_err(unavailable)?);
-        let wrapped = wrap(&secret, &self.wrap_for).map_err(unavailable)?;
         let (id, subject, generation) = self
             .changed(|state, record| {
                 about(record, &call, "repo.create");
@@ -72,7 +71,9 @@ impl Core {
                     Some(spelled) => format!("{spelled}/{}", name.name()).parse().unwrap_or(name),
                     None => name,
                 };
-                let repo = Repo::new(catalog_id, kind, name, namespace, Some(wrapped.clone()), record.time_ms);
+                // For the root key that this state knows of: were it rotated meanwhile, this is judged again.
+                let wrapped = wrap(&secret, &self.held.wrap_for(state)).map_err(unavailable)?;
+                let repo = Repo::new(catalog_id, kind, name, namespace, Some(wrapped), record.time_ms);
                 Ok(((id, subject, record.generation), vec![Change::Repo(id, repo)]))
             })
             .await?;

@@ -85,6 +85,18 @@ impl StoredLeaf {
         serde_json::from_slice(&body).map_err(|_| SealedError)
     }
 
+    /// Whether it opens, and says in its columns what it says inside.
+    pub fn is_whole(&self, keys: &OwnKeys) -> bool {
+        let Ok(record) = self.open(keys) else { return false };
+        let (time_ms, generation) = (record.time_ms, record.generation);
+        (time_ms, &record.action, &record.outcome, generation)
+            == (self.time_ms, &self.action, &self.outcome, self.generation)
+            && self.principal_index == number_index(keys, "principal", record.principal_id)
+            && self.repo_index == number_index(keys, "repo", record.repo_id)
+            && self.token_index == number_index(keys, "token", record.token)
+            && self.address_index == index(keys, "address", &record.address)
+    }
+
     /// As it is hashed, exported and proved.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Postcard into a growing vector fails for no value of these types.

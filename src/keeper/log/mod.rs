@@ -14,7 +14,7 @@ mod tiles;
 mod writer;
 
 pub use charge::Charge;
-pub use copy::{CopiedLog, CopiedLogs};
+pub use copy::{CopiedLog, CopiedLogs, read_logs};
 pub use heads::{Head, Heads, HeadsError, origin};
 pub use leaf::StoredLeaf;
 pub use record::Record;

@@ -1,7 +1,7 @@
 //! Reading the log: pages of records for an analyst, leaves for a verifier.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, AssertSqlSafe, Row};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row};
 use strongroom_envelope::SealedError;
 use strongroom_protocol::admin::Cursor;
 
@@ -122,11 +122,16 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
 ///
 /// # Errors
 /// [`SearchError`].
-pub async fn leaves(pool: &AnyPool, log: u64, from: u64, limit: u32) -> Result<Vec<StoredLeaf>, SearchError> {
+pub async fn leaves<'a>(
+    executor: impl Executor<'a, Database = Any>,
+    log: u64,
+    from: u64,
+    limit: u32,
+) -> Result<Vec<StoredLeaf>, SearchError> {
     let rows = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE log = $1 AND seq >= $2 ORDER BY seq LIMIT {limit}")))
         .bind(i64::try_from(log).unwrap_or(i64::MAX))
         .bind(i64::try_from(from).unwrap_or(i64::MAX))
-        .fetch_all(pool)
+        .fetch_all(executor)
         .await?;
     Ok(rows.iter().map(leaf).collect::<Result<_, _>>()?)
 }

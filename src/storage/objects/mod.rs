@@ -1,5 +1,6 @@
 //! Payloads: immutable objects under random names, in a directory or an S3 bucket.
 
+mod copy;
 mod reader;
 mod s3;
 mod writer;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 pub use reader::ObjectReader;
 pub use s3::{S3, S3Error};
@@ -150,13 +151,26 @@ impl Objects {
     /// # Errors
     /// [`ObjectError`].
     pub async fn written_before(&self, before_ms: i64) -> Result<Vec<ObjectId>, ObjectError> {
+        let all = self.each(|object| object.last_modified.timestamp_millis() < before_ms).await?;
+        Ok(all.into_iter().map(|(object, _)| object).collect())
+    }
+
+    /// Every object with its length in bytes.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn list(&self) -> Result<Vec<(ObjectId, u64)>, ObjectError> {
+        self.each(|_| true).await
+    }
+
+    async fn each(&self, wanted: impl Fn(&ObjectMeta) -> bool) -> Result<Vec<(ObjectId, u64)>, ObjectError> {
         let mut listed = self.store.list(None);
         let mut found = Vec::new();
         while let Some(object) = listed.try_next().await? {
             let name: String = object.location.parts().map(|part| part.as_ref().to_owned()).collect();
             let bytes = u128::from_str_radix(&name, 16).ok().filter(|_| name.len() == 32);
-            if let Some(bytes) = bytes.filter(|_| object.last_modified.timestamp_millis() < before_ms) {
-                found.push(ObjectId(bytes.to_be_bytes()));
+            if let Some(bytes) = bytes.filter(|_| wanted(&object)) {
+                found.push((ObjectId(bytes.to_be_bytes()), object.size));
             }
         }
         Ok(found)

@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// Of a leaf git's own id; of an inner node the id of a git tree whose entries are its nodes, `00000000` and on.
-    fn git_id(&self) -> [u8; 20] {
+    pub(crate) fn git_id(&self) -> [u8; 20] {
         match self {
             Self::Leaf(entries) => tree_id(entries.iter().map(|(name, entry)| match entry {
                 Entry::File(file) => (name.as_str(), false, *file.blob.as_bytes()),
@@ -128,7 +128,7 @@ impl PartTree<'_> {
         self.open(id, &sealed.body)
     }
 
-    pub(super) fn open(&self, id: &NodeId, sealed: &[u8]) -> Result<Node, CatalogError> {
+    pub(crate) fn open(&self, id: &NodeId, sealed: &[u8]) -> Result<Node, CatalogError> {
         let body = open_meta(self.keys.seal.expose(), &self.place(id), sealed)?;
         postcard::from_bytes(&body).map_err(|_| CatalogError::Value("directory"))
     }

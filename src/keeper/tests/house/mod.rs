@@ -36,6 +36,7 @@ pub async fn house(name: &str) -> House {
     let settings = Settings {
         data_dir: folder.clone(),
         database: None,
+        root: strongroom_keeper::root::RootSource::Shares,
         origin: "test".to_owned(),
         recovery: Vec::new(),
         token_life_max_s: 3600,

@@ -1,0 +1,60 @@
+//! What may be typed about keys.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use strongroom_domain::RepoName;
+
+use super::{Kind, Remote, Server};
+
+/// Verbs about keys.
+#[derive(Subcommand)]
+pub enum Key {
+    /// Here, with the root key: a fresh key and certificate for the configured hosts, served from the next start. A
+    /// passphrase or shares come from standard input, a line each
+    RenewCertificate {
+        #[command(flatten)]
+        server: Server,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make new keys while the server serves
+    #[command(subcommand)]
+    Rotate(Rotate),
+    /// Break glass: one object as a standard age file, and the identity that opens it. Recorded
+    Recover {
+        /// The repository
+        #[arg(long, value_name = "NS/NAME")]
+        repo: RepoName,
+        #[command(flatten)]
+        kind: Kind,
+        /// Branch, tag or commit
+        #[arg(long, default_value = "main")]
+        revision: String,
+        /// The file in it
+        #[arg(long)]
+        path: String,
+        /// Where the age file goes
+        #[arg(long)]
+        out: PathBuf,
+        /// Where its identity goes
+        #[arg(long)]
+        identity_out: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// What gets a new key.
+#[derive(Subcommand)]
+pub enum Rotate {
+    /// The root key: a new one is written to its file, and every secret is wrapped anew for it
+    Root {
+        /// Where several servers share the database, the last step, once each machine has the new file
+        #[arg(long)]
+        finish: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}

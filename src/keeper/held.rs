@@ -1,0 +1,78 @@
+//! The root identity that this keeper holds. It changes while the keeper runs: here, or on another keeper of the same
+//! database, whose new key file this one then reads.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use strongroom_envelope::{HeaderError, Identity, Recipient};
+
+use crate::keys::{KeyError, RepoKeys};
+use crate::root::{Root, RootSource};
+use crate::state::{Repo, State};
+
+/// The identity, where it came from, and who is wrapped for beside it.
+pub struct Held {
+    root: RwLock<Arc<Identity>>,
+    source: RootSource,
+    recovery: Vec<Recipient>,
+}
+
+impl Held {
+    /// Holds an identity.
+    pub fn new(root: Identity, source: RootSource, recovery: Vec<Recipient>) -> Self {
+        Self { root: RwLock::new(Arc::new(root)), source, recovery }
+    }
+
+    /// The identity.
+    pub fn root(&self) -> Arc<Identity> {
+        self.root.read().clone()
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &RootSource {
+        &self.source
+    }
+
+    /// Holds another.
+    pub fn replace(&self, root: Identity) {
+        *self.root.write() = Arc::new(root);
+    }
+
+    /// The identity that lies at its source now, where it lies there openly.
+    pub fn read(&self) -> Option<Identity> {
+        match self.source.read() {
+            Ok(Root::Identity(root)) => Some(root),
+            _ => None,
+        }
+    }
+
+    /// A repository's keys. Where they are wrapped for another root identity, its file is read: another keeper has made it.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the root key's file on this machine is then an old one.
+    pub fn keys(&self, repo: &Repo) -> Result<RepoKeys, KeyError> {
+        match repo.keys(&self.root()) {
+            Err(KeyError::Header(HeaderError::NoMatch)) => {
+                let root = self.read().ok_or(KeyError::Header(HeaderError::NoMatch))?;
+                let keys = repo.keys(&root)?;
+                self.replace(root);
+                Ok(keys)
+            }
+            keys => keys,
+        }
+    }
+
+    /// For whom secrets are wrapped, as the state says it: who judges under an older state judges again.
+    pub fn wrap_for(&self, state: &State) -> Vec<Recipient> {
+        let roots = match state.root_recipients.as_slice() {
+            [] => vec![self.root().to_recipient()],
+            roots => roots.to_vec(),
+        };
+        [roots, self.recovery.clone()].concat()
+    }
+
+    /// The same with other root identities.
+    pub fn wrap_with(&self, roots: &[Recipient]) -> Vec<Recipient> {
+        [roots, &self.recovery].concat()
+    }
+}

@@ -1,0 +1,141 @@
+//! A keeper's database read from beside it, with the root identity: what `check` and `backup verify` hold against the rest.
+
+use futures_util::TryStreamExt;
+use sqlx::Row;
+use strongroom_audit::note::{Signer, VerifierKey};
+use strongroom_database::Database;
+use strongroom_domain::{Compartment, RepoKind, RepoName};
+use strongroom_envelope::{Identity, open_whole};
+use strongroom_protocol::MetaKeys;
+
+use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
+use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs};
+use crate::policy::Roles;
+use crate::setup::{Settings, SetupError, value};
+use crate::state::{Rules, load};
+
+/// An open database, which is only read.
+pub struct Inspection {
+    database: Database,
+    keys: OwnKeys,
+    root: Identity,
+    settings: Settings,
+}
+
+/// A repository with all its keys.
+pub struct InspectedRepo {
+    /// What the catalogue knows it by.
+    pub catalog_id: [u8; 16],
+    /// Of which kind.
+    pub kind: RepoKind,
+    /// Its current name.
+    pub name: RepoName,
+    /// Gone when it was deleted; an error where they do not open.
+    pub keys: Option<Result<InspectedKeys, String>>,
+}
+
+/// The keys of a repository.
+pub struct InspectedKeys(RepoKeys);
+
+impl InspectedKeys {
+    /// Of branch names and commits.
+    pub fn shared(&self) -> &MetaKeys {
+        &self.0.part(Part::Shared).meta
+    }
+
+    /// Of uploads.
+    pub fn inbox(&self) -> (&MetaKeys, &Identity) {
+        let part = self.0.part(Part::Inbox);
+        (&part.meta, &part.identity)
+    }
+
+    /// Of a compartment.
+    pub fn compartment(&self, compartment: Compartment) -> (&MetaKeys, &Identity) {
+        let part = self.0.part(Part::Compartment(compartment));
+        (&part.meta, &part.identity)
+    }
+}
+
+impl Inspection {
+    /// Opens it, to read alone. A recovery identity opens it too, where secrets were wrapped for it.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub async fn open(settings: Settings, root: Identity) -> Result<Self, SetupError> {
+        let database = Database::open_to_read(&settings.source()).await?;
+        let wrapped = value(&database, "secret").await?;
+        let wrapped = wrapped.ok_or_else(|| SetupError::Empty(settings.data_dir.clone()))?;
+        let keys = OwnKeys::new(&unwrap(&wrapped, &root)?);
+        Ok(Self { database, keys, root, settings })
+    }
+
+    /// Every repository that ever was; on the way, all that the keeper reads when it starts.
+    ///
+    /// # Errors
+    /// [`SetupError`]: a keeper would not start either.
+    pub async fn repos(&self) -> Result<Vec<InspectedRepo>, SetupError> {
+        let rules = Rules { model: self.settings.model.clone(), roles: Roles::parse(&self.settings.roles)? };
+        let mut tx = self.database.snapshot().await?;
+        let state = load(&mut tx, &self.keys, &rules).await?;
+        let repo = |repo: &crate::state::Repo| InspectedRepo {
+            catalog_id: repo.catalog_id,
+            kind: repo.kind,
+            name: repo.name.clone(),
+            keys: repo
+                .deleted_ms
+                .is_none()
+                .then(|| repo.keys(&self.root).map(InspectedKeys).map_err(|error| error.to_string())),
+        };
+        Ok(state.repos.values().map(repo).collect())
+    }
+
+    /// Whether the CA's key opens; true where there is none.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub async fn ca_key_opens(&self) -> Result<bool, SetupError> {
+        let sealed = value(&self.database, "ca_key").await?;
+        Ok(sealed.is_none_or(|sealed| open_whole(&sealed, &self.root).is_ok()))
+    }
+
+    /// The key of the first log.
+    ///
+    /// # Errors
+    /// A name that no log can have.
+    pub fn log_key(&self) -> Result<VerifierKey, String> {
+        let signer = Signer::from_seed(&self.settings.origin, &self.keys.log_seed);
+        signer.map(|signer| signer.verifier_key()).map_err(|error| error.to_string())
+    }
+
+    /// Every record of every log as of one moment, with whether it opens and is what its columns say.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub async fn read_logs(
+        &self,
+        mut record: impl FnMut(u64, &StoredLeaf, bool),
+    ) -> Result<Vec<CopiedLog>, SearchError> {
+        let mut tx = self.database.snapshot().await?;
+        read_logs(&mut tx, |log, leaf| record(log, leaf, leaf.is_whole(&self.keys))).await
+    }
+
+    /// Every stored tile, with its log, level and position; those that `is_whole` refuses.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub async fn read_tiles(
+        &self,
+        is_whole: impl Fn(u64, u8, u64, &[u8]) -> bool,
+    ) -> Result<Vec<(u64, u8, u64)>, SearchError> {
+        let mut tiles = sqlx::query("SELECT log, level, position, hashes FROM audit_tile").fetch(&self.database.reader);
+        let mut wrong = Vec::new();
+        while let Some(row) = tiles.try_next().await? {
+            let (log, position) = (row.try_get::<i64, _>("log")? as u64, row.try_get::<i64, _>("position")? as u64);
+            let level = row.try_get::<i64, _>("level")? as u8; // a tree of 2^64 leaves has eight
+            if !is_whole(log, level, position, &row.try_get::<Vec<u8>, _>("hashes")?) {
+                wrong.push((log, level, position));
+            }
+        }
+        Ok(wrong)
+    }
+}
