@@ -2,5 +2,6 @@
 
 pub mod admin;
 pub mod metrics;
+pub mod quota;
 pub mod recover;
 pub mod unseal;

@@ -14,7 +14,7 @@ use super::git_rules::NEW_ATTRIBUTES;
 use super::keys;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::receive;
+use crate::intake::{quota, receive};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 
@@ -85,6 +85,8 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
         gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts).await.map_err(Refused::from)
     };
     let shared = &repo.parts().shared;
-    gate.catalog.make_commit(repo.parts().id, shared, &keys, None, "main", &[put], about, record).await?;
+    gate.catalog
+        .make_commit(repo.parts().id, shared, &keys, None, "main", &[put], quota(repo.parts()), about, record)
+        .await?;
     Ok(())
 }

@@ -88,7 +88,7 @@ impl Core {
                     if page.len() == limit {
                         return Ok((page, true));
                     }
-                    page.push(Listed { at: *id, repo: self.repo_parts(repo, &parts, Action::RepoRead, None)? });
+                    page.push(Listed { at: *id, repo: self.repo_parts(state, repo, &parts, Action::RepoRead, None)? });
                 }
                 Ok((page, false))
             })
