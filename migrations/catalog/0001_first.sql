@@ -22,12 +22,17 @@ CREATE TABLE content (
 -- Uploads that no commit names yet, and the xorbs they came in.
 CREATE TABLE upload (
   repo BLOB NOT NULL, digest_index BLOB NOT NULL, object BLOB NOT NULL, header BLOB NOT NULL, claim_sealed BLOB NOT NULL,
-  created_ms BIGINT NOT NULL, PRIMARY KEY (repo, digest_index));
+  size BIGINT NOT NULL, created_ms BIGINT NOT NULL, PRIMARY KEY (repo, digest_index));
 CREATE TABLE xorb (
-  repo BLOB NOT NULL, hash_index BLOB NOT NULL, object BLOB NOT NULL, header BLOB NOT NULL, chunks_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, PRIMARY KEY (repo, hash_index));
+  repo BLOB NOT NULL, hash_index BLOB NOT NULL, object BLOB NOT NULL, header BLOB NOT NULL, chunks_sealed BLOB NOT NULL,
+  size BIGINT NOT NULL, created_ms BIGINT NOT NULL, PRIMARY KEY (repo, hash_index));
 CREATE INDEX upload_by_object ON upload (object);
 CREATE INDEX xorb_by_object ON xorb (object);
 CREATE INDEX upload_by_age ON upload (created_ms);
 CREATE INDEX xorb_by_age ON xorb (created_ms);
 -- Payloads whose last envelope was deleted; the sweep removes them.
 CREATE TABLE orphan (object BLOB PRIMARY KEY, since_ms BIGINT NOT NULL);
+-- Bytes that repositories and namespaces (by the keeper's number) store, files and xorbs apart: what quotas count.
+CREATE TABLE stored (
+  repo BLOB NOT NULL, what TEXT NOT NULL, place BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (repo, what));
+CREATE TABLE stored_place (place BIGINT NOT NULL, what TEXT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (place, what));

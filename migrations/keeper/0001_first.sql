@@ -6,6 +6,8 @@ INSERT INTO policy_generation VALUES (1, 1);
 -- The newest changes, sealed, each under the generation that it made: by these other keepers on this database follow.
 CREATE TABLE change (generation BIGINT PRIMARY KEY, body_sealed BLOB NOT NULL);
 CREATE TABLE namespace (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL);
+-- Bytes that a namespace may store.
+CREATE TABLE quota (namespace BIGINT PRIMARY KEY REFERENCES namespace (id), bytes BIGINT NOT NULL);
 CREATE TABLE principal (
   id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL,
   created_ms BIGINT NOT NULL, removed_ms BIGINT);

@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod key;
+mod quota;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 pub use audit::Audit;
 pub use backup::Backup;
 pub use key::{Key, Rotate};
+pub use quota::Quota;
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -96,6 +98,9 @@ pub enum Command {
     /// Locks: stop a principal, a token or a repository at once
     #[command(subcommand)]
     Lock(Lock),
+    /// Quotas: how many bytes a namespace may store: set, list
+    #[command(subcommand)]
+    Quota(Quota),
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),

@@ -66,6 +66,8 @@ words!(
         MetricsRead = "metrics.read",
         /// Give a sealed server a share of its root key; a share is its own credential, so no role has it.
         SystemUnseal = "system.unseal",
+        /// Say how much a namespace may store.
+        QuotaManage = "quota.manage",
         /// Make a new root key.
         KeyRotate = "key.rotate",
         /// Break glass: take out an object with its identity.

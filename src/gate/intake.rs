@@ -3,12 +3,28 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use strongroom_domain::Sha256;
 use strongroom_envelope::{FileKey, Header, Recipient, Sealer, seal_whole};
-use strongroom_protocol::{Grant, MetaKeys, SPANS};
-use strongroom_storage::{ObjectId, ObjectWriter, Upload};
+use strongroom_protocol::{Grant, MetaKeys, RepoParts, SPANS};
+use strongroom_storage::{ObjectId, ObjectWriter, Quota, Upload};
 use tracing::Instrument;
 
 use crate::gate::Gate;
 use crate::refused::Refused;
+
+/// What a write to this repository counts against.
+pub fn quota(repo: &RepoParts) -> Quota {
+    Quota { place: repo.place, bytes: repo.quota }
+}
+
+/// Refuses so many more bytes where they pass the quota: before they are sent. Counted exactly they are in the transaction
+/// that stores them.
+///
+/// # Errors
+/// 413.
+pub async fn check_room(gate: &Gate, repo: &RepoParts, more: u64) -> Result<(), Refused> {
+    let Some(limit) = repo.quota else { return Ok(()) };
+    let stored = gate.catalog.stored(repo.place).await?;
+    if more > 0 && stored.saturating_add(more) > limit { Err(Refused::over_quota(limit)) } else { Ok(()) }
+}
 
 /// An object that is coming in.
 pub struct Intake {
@@ -100,7 +116,8 @@ pub async fn keep(gate: &Gate, grant: &Grant, inbox: &MetaKeys, received: Receiv
         size: received.size,
         principal: grant.parts().principal.clone(),
     };
-    Ok(gate.catalog.add_upload(grant.repo()?.parts().id, inbox, &received.sha256, &upload).await?)
+    let repo = grant.repo()?.parts();
+    Ok(gate.catalog.add_upload(repo.id, inbox, &received.sha256, &upload, quota(repo)).await?)
 }
 
 /// A small object that is there already: sealed and written at once.

@@ -45,6 +45,12 @@ impl Refused {
         Self { code: Some("EntryNotFound"), commit, ..Self::new(StatusCode::NOT_FOUND, "Entry not found") }
     }
 
+    /// The namespace may store no more.
+    pub fn over_quota(bytes: u64) -> Self {
+        let mend = "ask an administrator for more, or delete a repository";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the quota of this namespace is {bytes} bytes: {mend}"))
+    }
+
     /// The branch moved: the exact text that stock clients know.
     pub fn moved() -> Self {
         let text = "The branch was updated since you opened this page. Please refresh and try again.";
@@ -123,6 +129,7 @@ impl From<CatalogError> for Refused {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::Full => full(),
+            CatalogError::OverQuota(bytes) => Self::over_quota(bytes),
             CatalogError::Object(error) => error.into(),
             CatalogError::Refused(why) => Self::new(StatusCode::BAD_REQUEST, why),
             CatalogError::Moved => Self::moved(),

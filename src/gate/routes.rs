@@ -144,6 +144,7 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/lock"                        LockManage  api::admin::post;
     POST   Root "/api/strongroom/v1/audit"                       AuditRead   api::admin::post;
     POST   Root "/api/strongroom/v1/key"                         KeyRotate   api::admin::post;
+    POST   Root "/api/strongroom/v1/quota"                       QuotaManage api::quota::post;
     POST   Root "/api/strongroom/v1/key/recover"                 KeyRecover  api::recover::post;
     GET    Root "/api/strongroom/metrics"                        MetricsRead api::metrics::get;
     GET    Root "/api/strongroom/traces"                         MetricsRead api::traces::get;

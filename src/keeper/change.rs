@@ -44,6 +44,8 @@ pub enum Change {
     Unstop(Stop),
     /// Every secret, wrapped anew.
     Wrapped(Wrapped),
+    /// Bytes that a namespace may store; without a number, as many as there is room for.
+    Quota(u64, Option<u64>),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same.
@@ -230,6 +232,15 @@ impl Change {
                 sqlx::query("DELETE FROM stop WHERE subject = $1 AND id = $2").bind(subject).bind(id as i64)
             }
             Self::Wrapped(wrapped) => return wrapped.write(tx).await,
+            Self::Quota(namespace, None) => {
+                sqlx::query("DELETE FROM quota WHERE namespace = $1").bind(*namespace as i64)
+            }
+            Self::Quota(namespace, Some(bytes)) => sqlx::query(
+                "INSERT INTO quota (namespace, bytes) VALUES ($1, $2) ON CONFLICT (namespace) \
+                 DO UPDATE SET bytes = excluded.bytes",
+            )
+            .bind(*namespace as i64)
+            .bind(*bytes as i64),
         };
         query.execute(tx).await?;
         Ok(())
@@ -309,6 +320,8 @@ impl Change {
                 state.stops.remove(&stop);
             }
             Self::Wrapped(wrapped) => wrapped.apply(state),
+            Self::Quota(namespace, None) => drop(state.quotas.remove(&namespace)),
+            Self::Quota(namespace, Some(bytes)) => drop(state.quotas.insert(namespace, bytes)),
         }
         Ok(())
     }

@@ -90,6 +90,7 @@ pub const TABLES: &[&str] = &[
     "policy_generation",
     "change",
     "namespace",
+    "quota",
     "principal",
     "token",
     "assignment",

@@ -181,6 +181,8 @@ pub struct State {
     pub namespaces: BTreeMap<u64, String>,
     /// By lower-case name.
     pub namespace_names: HashMap<String, u64>,
+    /// Bytes that a namespace may store, by its number.
+    pub quotas: BTreeMap<u64, u64>,
     /// By number.
     pub tokens: BTreeMap<u64, Token>,
     /// By SHA-256.
@@ -294,6 +296,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         principal_names: HashMap::new(),
         namespaces: BTreeMap::new(),
         namespace_names: HashMap::new(),
+        quotas: BTreeMap::new(),
         tokens: BTreeMap::new(),
         token_hashes: HashMap::new(),
         repos: BTreeMap::new(),
@@ -320,6 +323,9 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         let name = text(&[b"namespace", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
         state.namespace_names.insert(name.to_ascii_lowercase(), id);
         state.namespaces.insert(id, name);
+    }
+    for row in sqlx::query("SELECT namespace, bytes FROM quota").fetch_all(&mut *tx).await? {
+        state.quotas.insert(number(&row, "namespace")?, number(&row, "bytes")?);
     }
     for row in sqlx::query("SELECT id, name_sealed, created_ms, removed_ms FROM principal").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;

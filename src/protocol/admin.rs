@@ -103,6 +103,15 @@ pub enum AdminCommand {
         /// Only the last step, where several servers share the database: the old key opens nothing any more.
         finish: bool,
     },
+    /// How many bytes a namespace may store.
+    QuotaSet {
+        /// Which.
+        namespace: String,
+        /// Bytes; without a number, as many as there is room for.
+        bytes: Option<u64>,
+    },
+    /// What namespaces may store, and what they do.
+    QuotaList,
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -143,6 +152,7 @@ impl AdminCommand {
             Self::RepoList { .. } => Action::RepoList,
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
             Self::KeyRotateRoot { .. } => Action::KeyRotate,
+            Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
             | Self::AuditLeaves { .. }
@@ -171,6 +181,8 @@ impl AdminCommand {
             Self::LockRemove { .. } => "lock.remove",
             Self::LockList => "lock.list",
             Self::KeyRotateRoot { .. } => "key.rotate",
+            Self::QuotaSet { .. } => "quota.set",
+            Self::QuotaList => "quota.list",
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
             Self::AuditLeaves { .. } => "audit.export",

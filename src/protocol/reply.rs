@@ -74,6 +74,10 @@ pub struct RepoParts {
     pub name: RepoName,
     /// When it was made, Unix milliseconds.
     pub created_ms: i64,
+    /// Its namespace's number, by which the catalogue counts what is stored.
+    pub place: u64,
+    /// Bytes that the namespace may store.
+    pub quota: Option<u64>,
     /// Branch names, commit messages.
     pub shared: MetaKeys,
     /// Those that the action is allowed in.

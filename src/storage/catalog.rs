@@ -11,9 +11,11 @@ use strongroom_protocol::MetaKeys;
 
 use crate::cache::Cache;
 use crate::objects::ObjectError;
+use crate::quota::discount_repo;
 
 /// All tables, for backups.
-pub const TABLES: &[&str] = &["ref", "commit_object", "tree", "envelope", "content", "upload", "xorb", "orphan"];
+pub const TABLES: &[&str] =
+    &["ref", "commit_object", "tree", "envelope", "content", "upload", "xorb", "orphan", "stored", "stored_place"];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/catalog/0001_first.sql"),
@@ -54,6 +56,9 @@ pub enum CatalogError {
     /// It is there already.
     #[error("it is there already")]
     Taken,
+    /// The namespace may store so many bytes, and no more: nothing was changed.
+    #[error("the namespace may store {0} bytes")]
+    OverQuota(u64),
 }
 
 impl From<sqlx::Error> for CatalogError {
@@ -356,6 +361,7 @@ impl Catalog {
         ] {
             sqlx::query(statement).bind(repo.to_vec()).execute(&mut *tx).await?;
         }
+        discount_repo(&mut tx, repo).await?;
         tx.commit().await?;
         self.cache.forget(repo);
         Ok(())

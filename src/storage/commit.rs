@@ -12,6 +12,7 @@ use crate::cache::{Place as CachePlace, Sealed};
 use crate::catalog::{Catalog, CatalogError, RepoId, bytes20, now_ms};
 use crate::git::{commit_id, tree_id};
 use crate::objects::ObjectId;
+use crate::quota::{Quota, count_object};
 use crate::tree::{Changes, FileEntry, NewTree, PartTree};
 
 /// The top directory of a compartment: the id it is stored under, and git's.
@@ -122,7 +123,7 @@ impl Catalog {
     /// anything becomes visible.
     ///
     /// # Errors
-    /// [`CatalogError::Moved`] where the branch is not at the parent any more.
+    /// [`CatalogError::Moved`] where the branch is not at the parent any more; [`CatalogError::OverQuota`].
     #[expect(clippy::too_many_arguments, reason = "each is a part of one commit")]
     pub async fn make_commit<E: From<CatalogError>>(
         &self,
@@ -132,6 +133,7 @@ impl Catalog {
         parent: Option<&CommitInfo>,
         branch: &str,
         operations: &[Operation],
+        quota: Quota,
         about: (&str, &str, &str),
         record: impl AsyncFnOnce(Commit, Vec<Compartment>, i64) -> Result<(), E>,
     ) -> Result<Commit, E> {
@@ -167,7 +169,7 @@ impl Catalog {
         let id = commit_id(git, parent.map(|parent| parent.id), author, time_ms / 1000, &body.text());
         record(id, changed, time_ms).await?;
         let commit = CommitInfo { id, parent: parent.map(|parent| parent.id), time_ms, body };
-        self.land(repo, shared, keys, &commit, branch, operations, &written).await?;
+        self.land(repo, shared, keys, &commit, branch, operations, quota, &written).await?;
         Ok(id)
     }
 
@@ -180,6 +182,7 @@ impl Catalog {
         commit: &CommitInfo,
         branch: &str,
         operations: &[Operation],
+        quota: Quota,
         trees: &[NewTree],
     ) -> Result<(), CatalogError> {
         let mut tx = self.database.begin().await?;
@@ -190,7 +193,7 @@ impl Catalog {
             if let Operation::Put(_, placed) = operation
                 && let Some(part) = keys.get(&placed.compartment)
             {
-                write_envelope(&mut tx, repo, part, placed).await?;
+                write_envelope(&mut tx, repo, part, placed, quota).await?;
             }
         }
         write_commit(&mut tx, repo, shared, commit).await?;
@@ -335,8 +338,10 @@ async fn write_envelope(
     repo: RepoId,
     keys: &MetaKeys,
     placed: &Placed,
+    quota: Quota,
 ) -> Result<(), CatalogError> {
     let Some(header) = &placed.header else { return Ok(()) };
+    count_object(&mut *tx, repo, quota, ObjectId(placed.file.object), placed.file.size).await?;
     let (part, object) = (placed.compartment.word(), placed.file.object.to_vec());
     sqlx::query(
         "INSERT INTO envelope (repo, compartment, object, header, size) VALUES ($1, $2, $3, $4, $5) \

@@ -10,6 +10,7 @@ mod git;
 mod history;
 mod listing;
 mod objects;
+mod quota;
 mod tree;
 mod upload;
 
@@ -19,5 +20,6 @@ pub use commit::{CommitBody, CommitInfo, Operation, Placed, Root};
 pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};
 pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects, S3, S3Error};
+pub use quota::Quota;
 pub use tree::{Entry, FileEntry};
 pub use upload::{Upload, Xorb, XorbChunk};

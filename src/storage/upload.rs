@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyPool, AssertSqlSafe, Row};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 use strongroom_domain::Sha256;
 use strongroom_envelope::{keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
 
 use crate::catalog::{BATCH, Catalog, CatalogError, RepoId, now_ms};
 use crate::objects::{ObjectId, Objects};
+use crate::quota::{Counted, Quota, count, discount_forgotten};
 
 /// An object in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,24 +75,46 @@ impl Catalog {
         inbox: &MetaKeys,
         digest: &Sha256,
         upload: &Upload,
+        quota: Quota,
     ) -> Result<(), CatalogError> {
         let index = digest_index(inbox, digest, &upload.principal);
         let claim = Claim { size: upload.size, principal: upload.principal.clone(), chunks: Vec::new() };
         let sealed = seal_claim(repo, inbox, &index, upload.object, &upload.header, &claim)?;
-        // Sent twice: the second payload is an orphan from the start.
-        let added = sqlx::query(
-            "INSERT INTO upload (repo, digest_index, object, header, claim_sealed, created_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        let add = sqlx::query(
+            "INSERT INTO upload (repo, digest_index, object, header, claim_sealed, size, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         )
         .bind(repo.to_vec())
         .bind(index)
         .bind(upload.object.0.to_vec())
         .bind(upload.header.clone())
         .bind(sealed)
-        .bind(now_ms())
-        .execute(&self.database.writer)
-        .await?;
-        if added.rows_affected() == 0 { self.orphan(upload.object).await } else { Ok(()) }
+        .bind(upload.size as i64)
+        .bind(now_ms());
+        self.add(add, repo, (Counted::File, upload.size), upload.object, quota).await.map(drop)
+    }
+
+    /// Adds a row, and counts it; whether it is new. A payload that no row names then, sent twice or past the quota, is an
+    /// orphan from the start.
+    async fn add(
+        &self,
+        row: Query<'_, Any, AnyArguments>,
+        repo: RepoId,
+        (what, bytes): (Counted, u64),
+        object: ObjectId,
+        quota: Quota,
+    ) -> Result<bool, CatalogError> {
+        let mut tx = self.database.begin().await?;
+        let new = row.execute(&mut *tx).await?.rows_affected() == 1;
+        let counted = if new { count(&mut tx, repo, what, quota, bytes).await } else { Ok(()) };
+        match counted {
+            Ok(()) => tx.commit().await?,
+            Err(_) => tx.rollback().await?,
+        }
+        if !new || counted.is_err() {
+            self.orphan(object).await?;
+        }
+        counted.map(|()| new)
     }
 
     /// The object with this digest that this principal sent.
@@ -125,26 +150,23 @@ impl Catalog {
         inbox: &MetaKeys,
         hash: &[u8; 32],
         xorb: &Xorb,
+        quota: Quota,
     ) -> Result<bool, CatalogError> {
         let index = index(inbox, b"xorb", hash, &xorb.principal);
         let claim = Claim { size: xorb.size, principal: xorb.principal.clone(), chunks: xorb.chunks.clone() };
         let sealed = seal_claim(repo, inbox, &index, xorb.object, &xorb.header, &claim)?;
-        let added = sqlx::query(
-            "INSERT INTO xorb (repo, hash_index, object, header, chunks_sealed, created_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        let add = sqlx::query(
+            "INSERT INTO xorb (repo, hash_index, object, header, chunks_sealed, size, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         )
         .bind(repo.to_vec())
         .bind(index)
         .bind(xorb.object.0.to_vec())
         .bind(xorb.header.clone())
         .bind(sealed)
-        .bind(now_ms())
-        .execute(&self.database.writer)
-        .await?;
-        if added.rows_affected() == 0 {
-            self.orphan(xorb.object).await?;
-        }
-        Ok(added.rows_affected() == 1)
+        .bind(xorb.size as i64)
+        .bind(now_ms());
+        self.add(add, repo, (Counted::Xorb, xorb.size), xorb.object, quota).await
     }
 
     /// The xorb with this hash that this principal sent to this repository.
@@ -220,22 +242,31 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn sweep(&self, objects: &Objects, before_ms: i64) -> Result<u64, CatalogError> {
         let now = now_ms();
-        for (note, delete) in [
+        for (what, old, note, delete) in [
             (
-                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM upload WHERE created_ms < $2 \
+                Counted::File,
+                "SELECT DISTINCT repo FROM upload WHERE created_ms < $1",
+                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM upload WHERE created_ms < $2 AND repo = $3 \
                  ON CONFLICT DO NOTHING",
-                "DELETE FROM upload WHERE created_ms < $1",
+                "DELETE FROM upload WHERE created_ms < $1 AND repo = $2",
             ),
             (
-                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM xorb WHERE created_ms < $2 \
+                Counted::Xorb,
+                "SELECT DISTINCT repo FROM xorb WHERE created_ms < $1",
+                "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM xorb WHERE created_ms < $2 AND repo = $3 \
                  ON CONFLICT DO NOTHING",
-                "DELETE FROM xorb WHERE created_ms < $1",
+                "DELETE FROM xorb WHERE created_ms < $1 AND repo = $2",
             ),
         ] {
-            let mut tx = self.database.begin().await?;
-            sqlx::query(note).bind(now).bind(before_ms).execute(&mut *tx).await?;
-            sqlx::query(delete).bind(before_ms).execute(&mut *tx).await?;
-            tx.commit().await?;
+            // One repository after the other: each locks its own count, and then its namespace's, as commits do.
+            for row in sqlx::query(old).bind(before_ms).fetch_all(&self.database.reader).await? {
+                let repo: Vec<u8> = row.try_get("repo")?;
+                let mut tx = self.database.begin().await?;
+                discount_forgotten(&mut tx, &repo, what, before_ms).await?;
+                sqlx::query(note).bind(now).bind(before_ms).bind(repo.clone()).execute(&mut *tx).await?;
+                sqlx::query(delete).bind(before_ms).bind(repo).execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
         }
         // Payloads that were published, and whose row was never written: we died between the two.
         self.orphan_unnamed(&objects.written_before(before_ms).await?).await?;

@@ -13,7 +13,8 @@ import pytest
 from conftest import PROGRAM, STORES, Server, commit
 from fleet import Fleet
 from postgres import programs
-from weed import HAPROXY, WEED
+from weed import HAPROXY
+from weed import PROGRAM as WEED
 
 CONTENT = secrets.token_bytes(700_000)
 

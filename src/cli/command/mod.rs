@@ -3,6 +3,7 @@
 mod audit;
 mod key;
 mod people;
+mod quota;
 mod repo;
 mod seal;
 mod traces;
@@ -53,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Token(token)) => people::token(token),
         Some(Command::Lock(lock)) => people::lock(lock),
         Some(Command::Repo(repo)) => repo::run(repo),
+        Some(Command::Quota(quota)) => quota::run(quota),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),

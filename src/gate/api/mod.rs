@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod metrics;
+pub mod quota;
 pub mod recover;
 pub mod traces;
 pub mod unseal;

@@ -17,7 +17,7 @@ use strongroom_storage::{
 use super::{facts, keys, view};
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::receive;
+use crate::intake::{check_room, quota, receive};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 
@@ -151,7 +151,17 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         };
         let made = gate
             .catalog
-            .make_commit(parts.id, &parts.shared, &keys, Some(&parent), &branch, &operations, about, record)
+            .make_commit(
+                parts.id,
+                &parts.shared,
+                &keys,
+                Some(&parent),
+                &branch,
+                &operations,
+                quota(parts),
+                about,
+                record,
+            )
             .await;
         match made {
             Ok(id) => {
@@ -255,6 +265,7 @@ fn forbidden(compartment: Compartment) -> Refused {
 async fn small(gate: &Gate, grant: &Grant, path: &RepoPath, content: &[u8]) -> Result<Placed, Refused> {
     let compartment = gate.compartment(path);
     let part = grant.repo()?.part(compartment).ok_or_else(|| forbidden(compartment))?;
+    check_room(gate, grant.repo()?.parts(), content.len() as u64).await?;
     let received = receive(gate, &part.recipient, content).await?;
     let file = FileEntry {
         object: received.object.0,

@@ -14,7 +14,7 @@ use super::git_rules::NEW_ATTRIBUTES;
 use super::keys;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::receive;
+use crate::intake::{quota, receive};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 
@@ -97,7 +97,7 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
     };
     let shared = &parts.shared;
     let made: Result<_, Refused> =
-        gate.catalog.make_commit(parts.id, shared, &keys, None, "main", &[put], about, record).await;
+        gate.catalog.make_commit(parts.id, shared, &keys, None, "main", &[put], quota(parts), about, record).await;
     match made {
         // Two that make it at once: one of them did.
         Err(_) if gate.catalog.find_ref(parts.id, shared, "main").await?.is_some() => Ok(()),

@@ -13,7 +13,7 @@ use strongroom_protocol::{Credential, Grant, Purpose, SecretText, Target};
 use super::commit::find;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::{Intake, keep};
+use crate::intake::{Intake, check_room, keep};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 use crate::stream::{Sending, send};
@@ -85,6 +85,10 @@ async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) 
     }
     if find(gate, grant, &oid).await?.is_some() {
         return Ok(value!({"oid": oid.to_string(), "size": size}));
+    }
+    if let Err(refused) = check_room(gate, grant.repo()?.parts(), size).await {
+        let error = value!({"code": refused.status.as_u16(), "message": refused.message});
+        return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
     let upload = action(gate, call, grant, Purpose::LfsUpload { oid, size }).await?;
     Ok(value!({"oid": oid.to_string(), "size": size, "authenticated": true, "actions": {"upload": upload}}))

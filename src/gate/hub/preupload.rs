@@ -14,6 +14,7 @@ use super::git_rules::{BYTES_MAX, NEW_ATTRIBUTES, Rules};
 use super::{commit_at, view};
 use crate::call::Call;
 use crate::gate::Gate;
+use crate::intake::check_room;
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 
@@ -77,6 +78,10 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     };
     let (large_kinds, ignored) = (Rules::large(&attributes), Rules::ignoring(&ignored));
     let held = view.at(files.iter().map(|(path, ..)| path)).await?;
+    // What is there already at this length may be the same; that is known when it was sent.
+    let held_here = |(path, size, _): &&(RepoPath, u64, Vec<u8>)| matches!(held.get(path), Some(Item::File(_, _, held)) if held.size == *size);
+    let more = files.iter().filter(|file| !held_here(file)).map(|(_, size, _)| size).sum();
+    check_room(&gate, repo.parts(), more).await?;
     let mut shown: Vec<Value> = Vec::new();
     for (path, size, sample) in &files {
         if repo.part(gate.compartment(path)).is_none() {

@@ -14,7 +14,7 @@ use strongroom_xet::{FileHasher, Hash, decode_chunk, range_hash};
 use super::xet::redeem;
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::{Intake, keep};
+use crate::intake::{Intake, check_room, keep};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 use crate::stream::OpenObject;
@@ -39,6 +39,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         if gate.catalog.upload(parts.id, inbox, &oid, principal).await?.is_some() {
             continue;
         }
+        let bytes = file.terms.iter().map(|term| u64::from(term.bytes)).sum();
+        check_room(&gate, parts, bytes).await?;
         let mut xorbs = Xorbs { gate: &gate, grant: &grant, inbox, open: HashMap::new() };
         let mut intake = Intake::begin(&gate, recipient).await?;
         if let Err(refused) = assemble(&mut xorbs, &file, &mut intake).await {

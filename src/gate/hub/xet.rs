@@ -11,7 +11,7 @@ use strongroom_xet::xorb::Verifier;
 
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::intake::Intake;
+use crate::intake::{Intake, check_room, quota};
 use crate::refused::Refused;
 use crate::routes::{Answer, json};
 
@@ -86,6 +86,7 @@ pub async fn xorb(gate: Arc<Gate>, mut call: Call) -> Answer {
         // The body is left unread; the connection ends after the answer.
         return Ok(json(&value!({"was_inserted": false})));
     }
+    check_room(&gate, parts, 1).await?;
     let watched = gate.watch.add(&grant, &call.peer);
     let mut intake = Intake::begin(&gate, recipient).await?;
     let mut verifier = Verifier::default();
@@ -117,6 +118,6 @@ pub async fn xorb(gate: Arc<Gate>, mut call: Call) -> Answer {
     gate.keeper.wrote(&grant, "upload.xorb", hash.to_string(), None, Vec::new(), None).await?;
     let chunks: Vec<XorbChunk> = chunks.iter().map(|chunk| (chunk.offset, chunk.bytes, chunk.hash.0)).collect();
     let xorb = Xorb { object: received.object, header: received.header, size: received.size, chunks, principal };
-    let new = gate.catalog.add_xorb(parts.id, inbox, &hash.0, &xorb).await?;
+    let new = gate.catalog.add_xorb(parts.id, inbox, &hash.0, &xorb, quota(parts)).await?;
     Ok(json(&value!({"was_inserted": new})))
 }

@@ -129,7 +129,7 @@ impl Core {
         let Allowed { subject, repo, compartments, generation } = allowed;
         let purpose = subject.ticket.as_ref().map(|(_, purpose)| purpose.clone());
         let parts = match repo.and_then(|id| state.repos.get(&id)) {
-            Some(found) => Some(self.repo_parts(found, &compartments, action, purpose.clone())?),
+            Some(found) => Some(self.repo_parts(&state, found, &compartments, action, purpose.clone())?),
             None => None,
         };
         let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
@@ -164,6 +164,7 @@ impl Core {
 
     pub(super) fn repo_parts(
         &self,
+        state: &State,
         repo: &Repo,
         compartments: &[Compartment],
         action: Action,
@@ -181,6 +182,8 @@ impl Core {
             kind: repo.kind,
             name: repo.name.clone(),
             created_ms: repo.created_ms,
+            place: repo.namespace,
+            quota: state.quotas.get(&repo.namespace).copied(),
             shared: keys.part(Part::Shared).meta.clone(),
             compartments: compartments.iter().map(part).collect(),
             inbox: (action == Action::RepoWrite).then(inbox),

@@ -7,6 +7,7 @@ mod list;
 mod metrics;
 mod object;
 mod people;
+mod quota;
 mod repo;
 mod rotate;
 mod stop;

@@ -127,7 +127,7 @@ impl Core {
                 let allowed = self.judge_repo(state, subject, Action::RepoDelete, kind, &name, record)?;
                 let id = allowed.repo.ok_or(Refusal::NotFound)?;
                 let repo = state.repos.get(&id).ok_or(Refusal::NotFound)?;
-                let parts = self.repo_parts(repo, &[], Action::RepoDelete, None)?;
+                let parts = self.repo_parts(state, repo, &[], Action::RepoDelete, None)?;
                 Ok((parts, vec![Change::DeleteRepo(id, record.time_ms)]))
             })
             .await?;

@@ -53,7 +53,7 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
          auditor: whoami audit.read\n\
          security: whoami lock.manage audit.read metrics.read\n\
          monitor: whoami metrics.read\n\
-         admin: whoami user.manage role.manage token.manage lock.manage metrics.read key.rotate\n"
+         admin: whoami user.manage role.manage token.manage lock.manage metrics.read quota.manage key.rotate\n"
     );
     assert_eq!(matrix, expected);
 }

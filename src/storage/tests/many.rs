@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use strongroom_database::Source;
 use strongroom_domain::{Commit, Compartment, GitBlob, Sha256};
 use strongroom_protocol::{MetaKeys, Secret};
-use strongroom_storage::{Catalog, CatalogError, FileEntry, Head, ObjectId, Objects, Operation, Placed, Upload};
+use strongroom_storage::{Catalog, CatalogError, FileEntry, Head, ObjectId, Objects, Operation, Placed, Quota, Upload};
+
+const QUOTA: Quota = Quota { place: 1, bytes: None };
 
 fn keys(byte: u8) -> MetaKeys {
     MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
@@ -49,7 +51,10 @@ impl Place {
         let put = Operation::Put("README.md".parse().expect("a path"), Box::new(placed));
         let record = async |_: Commit, _: Vec<Compartment>, _: i64| Ok::<_, CatalogError>(());
         let about = ("one", "", "anna");
-        self.catalog.make_commit(repo, shared, &parts, None, "main", &[put], about, record).await.expect("a commit")
+        self.catalog
+            .make_commit(repo, shared, &parts, None, "main", &[put], QUOTA, about, record)
+            .await
+            .expect("a commit")
     }
 }
 
@@ -91,7 +96,7 @@ async fn a_sweep_removes_of_many_payloads_those_that_nothing_names() {
     place.commit([9; 16], &shared, committed).await;
     let future = i64::MAX / 2;
     let upload = Upload { object: sent, header: vec![1], size: 3, principal: "anna".to_owned() };
-    place.catalog.add_upload([9; 16], &keys(2), &Sha256::from_bytes([5; 32]), &upload).await.unwrap();
+    place.catalog.add_upload([9; 16], &keys(2), &Sha256::from_bytes([5; 32]), &upload, QUOTA).await.unwrap();
     // Nothing is old yet.
     assert_eq!(place.catalog.sweep(&place.objects, 0).await.unwrap(), 0);
     // Now all is, also what was sent and never committed.

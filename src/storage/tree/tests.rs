@@ -10,8 +10,10 @@ use crate::catalog::{Catalog, CatalogError, RepoId};
 use crate::commit::{CommitBody, CommitInfo, Operation, Placed, Root, write_tree};
 use crate::git::tree_id;
 use crate::listing::{Item, View};
+use crate::quota::Quota;
 
 const REPO: RepoId = [5; 16];
+const QUOTA: Quota = Quota { place: 1, bytes: None };
 
 fn keys(byte: u8) -> MetaKeys {
     MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
@@ -426,8 +428,10 @@ async fn the_last_commit_of_a_path_is_the_one_that_a_comparison_of_all_files_fin
         let about = (format!("c{round}"), String::new(), String::from("anna"));
         let about = (about.0.as_str(), about.1.as_str(), about.2.as_str());
         let record = async |_: Commit, _: Vec<Compartment>, _: i64| Ok::<_, CatalogError>(());
-        let made =
-            catalog.make_commit(REPO, &shared, &parts, parent, "main", &operations, about, record).await.unwrap();
+        let made = catalog
+            .make_commit(REPO, &shared, &parts, parent, "main", &operations, QUOTA, about, record)
+            .await
+            .unwrap();
         history.push((catalog.commit(REPO, &shared, made).await.unwrap(), model.clone()));
     }
     let (head, now) = history.last().unwrap();
