@@ -60,10 +60,11 @@ const REMOTE_WRITERS: u32 = 4;
 /// How long a request waits for a connection. A database that is gone is a refusal, not a hang.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// WAL, so that readers do not wait; FULL, so that a commit is on the disk; wiped pages, so that what was deleted is gone.
+/// WAL, so that readers do not wait; FULL, so that a commit is on the disk; wiped pages, so that what was deleted is gone. 32 MiB of
+/// WAL before it is written back: a page that many commits change is written back once.
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
                       PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
-                      PRAGMA secure_delete = ON";
+                      PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000";
 /// A statement that hangs is as bad as a server that is gone.
 const POSTGRES: &str = "SET statement_timeout = '30s'; SET synchronous_commit = on; \
                         SET default_transaction_isolation = 'read committed'";
@@ -86,13 +87,15 @@ impl Database {
                 (url, "BEGIN", REMOTE_WRITERS, POSTGRES)
             }
         };
+        let remote = matches!(source, Source::Remote(_));
         let pool = |connections| {
+            // A server may have gone meanwhile; a file is there.
             let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+            let options = options.test_before_acquire(remote);
             options
                 .after_connect(move |connection, _| Box::pin(async move { connection.execute(hello).await.map(drop) }))
         };
         let writer = pool(writers).connect(&url).await?;
-        let remote = matches!(source, Source::Remote(_));
         let migrations = migrations.iter().zip(1..).map(|(text, number)| {
             let text = if remote { text.replace(" BLOB", " BYTEA") } else { (*text).to_owned() };
             // A constant of ours.
