@@ -69,10 +69,11 @@ const REMOTE_WRITERS: u32 = 4;
 /// How long a request waits for a connection. A database that is gone is a refusal, not a hang.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// WAL, so that readers do not wait; FULL, so that a commit is on the disk; wiped pages, so that what was deleted is gone.
+/// WAL, so that readers do not wait; FULL, so that a commit is on the disk; wiped pages, so that what was deleted is gone. 32 MiB of
+/// WAL before it is written back: a page that many commits change is written back once.
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
                       PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
-                      PRAGMA secure_delete = ON";
+                      PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000";
 /// The same for who only reads: nothing is written, not even a mode.
 const SQLITE_READING: &str =
     "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY";

@@ -112,6 +112,10 @@ impl Follow {
     /// # Errors
     /// [`LoadError`].
     pub async fn catch_up(&self, tx: &mut AnyConnection) -> Result<u64, LoadError> {
+        if !self.database.is_shared() {
+            // Whoever else opens the file continues the log: from then on nothing of ours lands (`Seat::write`).
+            return Ok(self.state.read().generation);
+        }
         let newest = newest(&mut *tx).await?;
         if newest <= self.state.read().generation {
             return Ok(newest);

@@ -1,5 +1,7 @@
 //! A record as it is stored, and the leaf of the tree over it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use strongroom_audit::Hash;
 use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
@@ -50,12 +52,49 @@ pub fn number_index(keys: &OwnKeys, column: &str, value: Option<u64>) -> Vec<u8>
     index(keys, column, &value.map_or_else(String::new, |value| value.to_string()))
 }
 
+/// Indexes that were computed already: who writes many records writes them about the same few.
+#[derive(Default)]
+pub struct Indexes {
+    numbers: HashMap<(&'static str, Option<u64>), Vec<u8>>,
+    addresses: HashMap<String, Vec<u8>>,
+}
+
+/// Indexes of each kind that are kept, at most: some 100 bytes each.
+const KEPT_MAX: usize = 8192;
+
+impl Indexes {
+    fn number(&mut self, keys: &OwnKeys, column: &'static str, value: Option<u64>) -> Vec<u8> {
+        if self.numbers.len() >= KEPT_MAX {
+            self.numbers.clear();
+        }
+        self.numbers.entry((column, value)).or_insert_with(|| number_index(keys, column, value)).clone()
+    }
+
+    fn address(&mut self, keys: &OwnKeys, address: &str) -> Vec<u8> {
+        if let Some(kept) = self.addresses.get(address) {
+            return kept.clone();
+        }
+        if self.addresses.len() >= KEPT_MAX {
+            self.addresses.clear();
+        }
+        let made = index(keys, "address", address);
+        self.addresses.insert(address.to_owned(), made.clone());
+        made
+    }
+}
+
 impl StoredLeaf {
     /// Seals a record at its place.
     ///
     /// # Errors
     /// [`KeyError::Randomness`].
-    pub fn seal(keys: &OwnKeys, (log, seq): (u64, u64), record: &Record, heads: String) -> Result<Self, KeyError> {
+    pub fn seal(
+        keys: &OwnKeys,
+        indexes: &mut Indexes,
+        (log, seq): (u64, u64),
+        record: &Record,
+        heads: String,
+    ) -> Result<Self, KeyError> {
         // Strings and numbers always have a JSON form.
         let body = serde_json::to_vec(record).expect("plain values");
         let place: [&[u8]; 3] = [b"audit", &log.to_be_bytes(), &seq.to_be_bytes()];
@@ -66,10 +105,10 @@ impl StoredLeaf {
             action: record.action.clone(),
             outcome: record.outcome.clone(),
             generation: record.generation,
-            principal_index: number_index(keys, "principal", record.principal_id),
-            repo_index: number_index(keys, "repo", record.repo_id),
-            token_index: number_index(keys, "token", record.token),
-            address_index: index(keys, "address", &record.address),
+            principal_index: indexes.number(keys, "principal", record.principal_id),
+            repo_index: indexes.number(keys, "repo", record.repo_id),
+            token_index: indexes.number(keys, "token", record.token),
+            address_index: indexes.address(keys, &record.address),
             body_sealed: seal_meta(&keys.seal, &place, &body).map_err(|_| KeyError::Randomness)?,
             heads,
         })

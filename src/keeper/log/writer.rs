@@ -1,12 +1,12 @@
 //! The one writer: takes what waits, commits it as a group, answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::{AnyConnection, Row};
 use strongroom_audit::checkpoint::Checkpoint;
 use strongroom_audit::note::{Signer, VerifierKey};
 use strongroom_database::{Database, Lock};
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::charge::{Charge, Counted};
 use super::heads::{Heads, origin};
-use super::leaf::StoredLeaf;
+use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::seat::Seat;
 use super::tiles::{Tiles, TilesError};
@@ -129,6 +129,7 @@ struct Writer {
     seat: Seat,
     tiles: Tiles,
     counted: Counted,
+    indexes: Indexes,
     follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
 }
@@ -164,9 +165,9 @@ impl Log {
         let position = Arc::new(RwLock::new(Position { size: tiles.size(), checkpoint }));
         let (send, receive) = mpsc::channel(QUEUE);
         let number = seat.log;
-        let counted = Counted::default();
+        let (counted, indexes) = (Counted::default(), Indexes::default());
         let log = Self { send, position: position.clone(), database: database.clone(), key, number };
-        tokio::spawn(Writer { database, keys, signer, seat, tiles, counted, follow, position }.run(receive));
+        tokio::spawn(Writer { database, keys, signer, seat, tiles, counted, indexes, follow, position }.run(receive));
         Ok(log)
     }
 
@@ -367,7 +368,8 @@ impl Writer {
                 Err(LogError::OverBudget)
             } else {
                 let place = (self.seat.log, tiles.size());
-                let leaf = StoredLeaf::seal(&self.keys, place, &entry.record, entry.heads.to_string())?;
+                let leaf =
+                    StoredLeaf::seal(&self.keys, &mut self.indexes, place, &entry.record, entry.heads.to_string())?;
                 tiles.append(leaf.hash());
                 used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
                 let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
@@ -407,18 +409,23 @@ const COLUMNS: &str = "INSERT INTO audit_leaf (log, seq, time_ms, action, outcom
                        token_index, address_index, body_sealed, heads) VALUES ";
 const COLUMN_COUNT: usize = 12;
 
-/// Many rows a statement: each statement is a way to the server and back. Only a power of two of them, so that few texts are
-/// prepared.
+/// Rows of one statement: each statement is a way to the server and back, and each of these texts is prepared once.
+const ROWS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+static TEXTS: [OnceLock<String>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+
+fn text(rows: usize) -> String {
+    let row = |at: usize| {
+        let numbers: Vec<String> = (1..=COLUMN_COUNT).map(|n| format!("${}", at * COLUMN_COUNT + n)).collect();
+        format!("({})", numbers.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!("{COLUMNS}{}", rows.join(", "))
+}
+
 pub(super) async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
-    while !leaves.is_empty() {
-        let (now, later) = leaves.split_at(1 << leaves.len().ilog2().min(6));
-        let row = |at: usize| {
-            let numbers: Vec<String> = (1..=COLUMN_COUNT).map(|n| format!("${}", at * COLUMN_COUNT + n)).collect();
-            format!("({})", numbers.join(", "))
-        };
-        let rows: Vec<String> = (0..now.len()).map(row).collect();
-        // Made of constants and numbers.
-        let mut query = sqlx::query(AssertSqlSafe(format!("{COLUMNS}{}", rows.join(", "))));
+    while let Some(at) = ROWS.iter().position(|rows| *rows <= leaves.len()) {
+        let (now, later) = leaves.split_at(ROWS[at]);
+        let mut query = sqlx::query(TEXTS[at].get_or_init(|| text(ROWS[at])).as_str());
         for leaf in now {
             query = query
                 .bind(leaf.log as i64)

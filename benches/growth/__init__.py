@@ -1,0 +1,1 @@
+"""What growth costs, one question a file; benches/growth.py asks them."""
