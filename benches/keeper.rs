@@ -28,6 +28,7 @@ type Failed = Box<dyn std::error::Error>;
 fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
     Settings {
         data_dir: data_dir.to_owned(),
+        root: strongroom_keeper::root::RootSource::Shares,
         database,
         origin: "strongroom".to_owned(),
         recovery: Vec::new(),
