@@ -60,12 +60,13 @@ class Readers:
 @pytest.mark.skipif(STORES.postgres is not None, reason="one server alone")
 def test_a_root_key_is_rotated_under_downloads_and_the_old_one_opens_nothing(make_server, tmp_path):
     server = make_server()
-    owner, old = server.owner, server.root_key.read_bytes()
+    owner = server.owner
     fill(owner, tmp_path)
     owner.strongroom("repo", "create", "admin/other")
     with Readers([owner]):
         # Its own secret, the CA's key, two repositories'.
         for _ in range(3):
+            old = server.root_key.read_bytes()
             rotated = owner.strongroom("key", "rotate", "root")
             assert (rotated["rewrapped"], rotated["finished"]) == (4, True)
     new = server.root_key.read_bytes()
