@@ -99,12 +99,12 @@ def test_a_backup_made_under_commits_restores_onto_an_empty_machine(house, tmp_p
     checkpoint = tmp_path / "checkpoint.txt"
     checkpoint.write_text(json.dumps(owner.strongroom("audit", "checkpoint")))
     # The kept checkpoint is older than the backup that is restored.
-    house.create()
+    newest = house.create()
     before = download(owner, "admin/manhattan", tmp_path / "before")
     server.stop()
     shutil.rmtree(server.data)
     restored = house.restore()
-    assert restored["root_key_made"] is False
+    assert restored["root_key_made"] is False and restored["backup"] == newest["backup"]
     server.start()
     after = download(owner, "admin/manhattan", tmp_path / "after")
     assert after == before and after["weights.bin"] == WEIGHTS

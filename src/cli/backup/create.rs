@@ -94,9 +94,7 @@ async fn attempt(
     progress: &mut Progress,
 ) -> Result<Option<Value>, Failed> {
     let now = SystemTime::now();
-    let time = humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "");
-    let random = ObjectId::generate().map_err(words)?.to_string();
-    let name = format!("{time}-{}", &random[..8]);
+    let name = folder.next(now)?;
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let unfinished = folder.snapshots().join(format!("{name}.new"));
     let time_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use strongroom_domain::Sha256;
 use strongroom_envelope::Identity;
@@ -81,21 +82,36 @@ impl Folder {
         Ok(file)
     }
 
-    /// The snapshot of this name, or the newest.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn snapshot(&self, name: Option<&str>) -> Result<(String, PathBuf), Failed> {
+    fn names(&self) -> Result<Vec<String>, Failed> {
         let folder = self.snapshots();
         let mut names = Vec::new();
         for entry in fs::read_dir(&folder).map_err(about(&folder))? {
             let entry = entry.map_err(about(&folder))?.file_name();
             names.extend(entry.to_str().and_then(|entry| entry.strip_suffix(".age")).map(str::to_owned));
         }
+        Ok(names)
+    }
+
+    /// A name for the next snapshot: its number, which says what is the newest also where two are of one second or a clock was
+    /// set back, and the time for people.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn next(&self, now: SystemTime) -> Result<String, Failed> {
+        let last = self.names()?.iter().map(|name| number(name)).max().unwrap_or(0);
+        let time = humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "");
+        Ok(format!("{:06}-{time}", last + 1))
+    }
+
+    /// The snapshot of this name, or the newest.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn snapshot(&self, name: Option<&str>) -> Result<(String, PathBuf), Failed> {
+        let (folder, names) = (self.snapshots(), self.names()?);
         let found = match name {
             Some(name) => names.into_iter().find(|found| found == name),
-            // Names begin with the time.
-            None => names.into_iter().max(),
+            None => names.into_iter().max_by_key(|name| number(name)),
         };
         let found = found.ok_or_else(|| Failed(format!("{}: no such backup", folder.display())))?;
         let path = folder.join(format!("{found}.age"));
@@ -183,6 +199,11 @@ impl Sums {
     pub fn sync(&self) -> Result<(), Failed> {
         self.file.sync_all().map_err(about(&self.path))
     }
+}
+
+/// The number that a snapshot's name begins with; 0 for a file that is none of ours.
+fn number(name: &str) -> u64 {
+    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// How a payload is named to the operator.
