@@ -53,7 +53,7 @@ def curl(*arguments):
 
 def wrk(url, seconds, connections, *headers, script=None):
     """Requests that were answered, and how many a second. Anything but 200 and 206 ends the benchmark."""
-    command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+    command = ["wrk", f"-t{min(2, connections)}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     for header in headers:
         command += ["-H", header]
     if script:

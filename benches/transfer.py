@@ -27,7 +27,7 @@ class Mlflow:
         self.url = f"http://127.0.0.1:{(port := free_port())}/api/2.0/mlflow-artifacts/artifacts"
         folder.mkdir()
         command = [program, "server", "--artifacts-only", "--serve-artifacts", "--artifacts-destination", str(folder / "artifacts"),
-                   "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+                   "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=open(folder / "log", "w"), stderr=subprocess.STDOUT)
         until = time.monotonic() + 120

@@ -18,6 +18,7 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, Pu
 pub use reader::ObjectReader;
 pub use s3::{S3, S3Error};
 pub use writer::ObjectWriter;
+use writer::Parts;
 
 /// Why an object can't be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +126,8 @@ impl Objects {
 
     /// Begins an object that comes in pieces.
     pub fn begin(&self, id: ObjectId) -> ObjectWriter {
-        ObjectWriter::new(self.store.clone(), id.path())
+        let cut = if self.folder.is_some() { Parts::DIRECTORY } else { Parts::BUCKET };
+        ObjectWriter::new(self.store.clone(), id.path(), cut)
     }
 
     /// Opens an object of this length to read, most of all `wanted` of it: from there on a bucket sends it in one piece.

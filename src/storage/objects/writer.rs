@@ -9,10 +9,21 @@ use tokio::task::JoinSet;
 
 use super::ObjectError;
 
-/// Bytes that are handed to the store at once: the least that S3 takes as a part (5 MiB).
-const PART_BYTES: usize = 5 * 1024 * 1024;
-/// Parts that are on their way while the next one comes in.
-const PARTS_AT_ONCE: usize = 2;
+/// How an object is cut for its store. Each upload holds one part more than are on their way.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// Bytes that are handed to the store at once.
+    bytes: usize,
+    /// Parts that are on their way while the next one comes in.
+    at_once: usize,
+}
+
+impl Parts {
+    /// For a bucket: the least that S3 takes as a part (5 MiB), and two, since each is a way to the store and back.
+    pub const BUCKET: Self = Self { bytes: 5 * 1024 * 1024, at_once: 2 };
+    /// For a directory: enough that a write is worth its way to another thread, and no more of memory.
+    pub const DIRECTORY: Self = Self { bytes: 512 * 1024, at_once: 1 };
+}
 
 /// An object that is being written. Visible only after [`ObjectWriter::finish`].
 pub struct ObjectWriter {
@@ -21,13 +32,14 @@ pub struct ObjectWriter {
     /// From the first whole part on: what is smaller is put at once.
     upload: Option<Box<dyn MultipartUpload>>,
     parts: JoinSet<object_store::Result<()>>,
+    cut: Parts,
     pending: Vec<u8>,
     length: u64,
 }
 
 impl ObjectWriter {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
-        Self { store, path, upload: None, parts: JoinSet::new(), pending: Vec::new(), length: 0 }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path, cut: Parts) -> Self {
+        Self { store, path, upload: None, parts: JoinSet::new(), cut, pending: Vec::new(), length: 0 }
     }
 
     /// Where the next bytes go; hand them over with [`ObjectWriter::flush`].
@@ -40,14 +52,14 @@ impl ObjectWriter {
     /// # Errors
     /// [`ObjectError`], also of a part that was handed over earlier.
     pub async fn flush(&mut self) -> Result<(), ObjectError> {
-        if self.pending.len() >= PART_BYTES { self.write().await } else { Ok(()) }
+        if self.pending.len() >= self.cut.bytes { self.write().await } else { Ok(()) }
     }
 
     async fn write(&mut self) -> Result<(), ObjectError> {
-        while self.parts.len() >= PARTS_AT_ONCE {
+        while self.parts.len() >= self.cut.at_once {
             self.wait().await?;
         }
-        let part = std::mem::replace(&mut self.pending, Vec::with_capacity(PART_BYTES + PART_BYTES / 16));
+        let part = std::mem::replace(&mut self.pending, Vec::with_capacity(self.cut.bytes + self.cut.bytes / 4));
         self.length += part.len() as u64;
         let upload = match &mut self.upload {
             Some(upload) => upload,
