@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
-pub use backup::Backup;
+pub use backup::{Backup, Made};
 pub use key::{Key, Rotate};
 pub use quota::Quota;
 
@@ -76,12 +76,8 @@ pub enum Command {
     Check {
         #[command(flatten)]
         server: Server,
-        /// Show how far it is, also where standard error is no terminal
-        #[arg(long)]
-        progress: bool,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Long,
     },
     /// Principals: create, list, show, remove
     #[command(subcommand)]
@@ -144,6 +140,17 @@ pub enum Only {
     Keeper,
     /// The exposed one. It finds the keeper at server.keeper_socket
     Gate,
+}
+
+/// How a long command is followed.
+#[derive(Args)]
+pub struct Long {
+    /// Show how far it is, also where standard error is no terminal
+    #[arg(long)]
+    pub progress: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where a server is and how it is set up.

@@ -11,9 +11,9 @@ use strongroom_keeper::Inspection;
 use strongroom_keeper::log::{StoredLeaf, origin};
 use strongroom_storage::{Catalog, Check, CheckKeys, Damage, Objects, RepoId};
 
-use crate::Failed;
 use crate::logs::Logs;
 use crate::progress::Progress;
+use crate::{Failed, words};
 
 /// Where a server's things lie.
 pub struct Places {
@@ -31,10 +31,6 @@ pub struct Report {
     pub shown: Value,
     /// Things that are damaged.
     pub damaged: usize,
-}
-
-fn words(error: impl std::fmt::Display) -> Failed {
-    Failed(error.to_string())
 }
 
 /// Checks all of it.

@@ -38,6 +38,11 @@ pub fn main() -> ExitCode {
 #[error("{0}")]
 pub struct Failed(pub String);
 
+/// An error in its own words.
+pub fn words(error: impl std::fmt::Display) -> Failed {
+    Failed(error.to_string())
+}
+
 impl Failed {
     /// With what it was about.
     pub fn about(what: impl std::fmt::Display) -> impl FnOnce(&dyn std::fmt::Display) -> Self {

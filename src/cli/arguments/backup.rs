@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::Server;
+use super::{Long, Server};
 
 /// Verbs about backups.
 #[derive(Subcommand)]
@@ -19,56 +19,44 @@ pub enum Backup {
         recipients: Vec<String>,
         #[command(flatten)]
         server: Server,
-        /// Show how far it is, also where standard error is no terminal
-        #[arg(long)]
-        progress: bool,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Long,
     },
     /// Restore a backup into a scratch place; verify every digest, everything that `check` does, and the log
     Verify {
-        /// The folder of backups
-        #[arg(long, value_name = "DIR")]
-        from: PathBuf,
-        /// Which, as `create` named it; without it the newest
-        #[arg(long, value_name = "NAME")]
-        backup: Option<String>,
-        /// File of an identity that it was encrypted to
-        #[arg(long, value_name = "FILE")]
-        identity: PathBuf,
+        #[command(flatten)]
+        made: Made,
         /// File of the root key, where secrets are not wrapped for that identity too
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
         /// Where the scratch place is made and removed; without it among temporary files
         #[arg(long, value_name = "DIR")]
         scratch: Option<PathBuf>,
-        /// Show how far it is, also where standard error is no terminal
-        #[arg(long)]
-        progress: bool,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Long,
     },
     /// Restore a backup onto an empty machine. The root key is read where the configuration says, a passphrase or shares from
     /// standard input; where its file is not there, the identity opens the secrets, and a fresh root key is made
     Restore {
-        /// The folder of backups
-        #[arg(long, value_name = "DIR")]
-        from: PathBuf,
-        /// Which, as `create` named it; without it the newest
-        #[arg(long, value_name = "NAME")]
-        backup: Option<String>,
-        /// File of an identity that it was encrypted to
-        #[arg(long, value_name = "FILE")]
-        identity: PathBuf,
+        #[command(flatten)]
+        made: Made,
         #[command(flatten)]
         server: Server,
-        /// Show how far it is, also where standard error is no terminal
-        #[arg(long)]
-        progress: bool,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Long,
     },
+}
+
+/// A backup that was made.
+#[derive(Args)]
+pub struct Made {
+    /// The folder of backups
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Which, as `create` named it; without it the newest
+    #[arg(long, value_name = "NAME")]
+    pub backup: Option<String>,
+    /// File of an identity that it was encrypted to
+    #[arg(long, value_name = "FILE")]
+    pub identity: PathBuf,
 }

@@ -13,16 +13,12 @@ use strongroom_storage::{Catalog, ObjectError, ObjectId};
 
 use super::folder::{Folder, Sums};
 use super::snapshot::{Base, Frame, Writer};
-use crate::Failed;
 use crate::check::Places;
 use crate::progress::Progress;
+use crate::{Failed, words};
 
 /// Times that a backup begins anew because a repository was deleted under it.
 const ATTEMPTS: usize = 5;
-
-fn words(error: impl std::fmt::Display) -> Failed {
-    Failed(error.to_string())
-}
 
 /// Makes one backup. If we die inside, payloads are left that the next one finds and uses, and no snapshot: a snapshot gets
 /// its name last of all, when everything that it lists is durable.

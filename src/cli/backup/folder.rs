@@ -33,8 +33,8 @@ fn about<'a, E: std::fmt::Display>(path: &'a Path) -> impl Fn(E) -> Failed + 'a 
     move |error| Failed(format!("{}: {error}", path.display()))
 }
 
-/// What `sha256sum -c` in the folder takes.
-fn path_of(object: ObjectId) -> String {
+/// A payload as it is named to the operator, and to `sha256sum -c` in the folder.
+pub fn path_of(object: ObjectId) -> String {
     let hex = object.to_string();
     format!("payloads/{}/{}", &hex[..2], &hex[2..])
 }
@@ -204,9 +204,4 @@ impl Sums {
 /// The number that a snapshot's name begins with; 0 for a file that is none of ours.
 fn number(name: &str) -> u64 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
-/// How a payload is named to the operator.
-pub fn shown(object: ObjectId) -> String {
-    path_of(object)
 }

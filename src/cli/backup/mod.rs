@@ -14,7 +14,7 @@ use strongroom_envelope::{Identity, Recipient};
 use zeroize::Zeroizing;
 
 use crate::Failed;
-use crate::arguments::Backup;
+use crate::arguments::{Backup, Made};
 use crate::command::runtime;
 use crate::config::Config;
 use crate::progress::Progress;
@@ -28,7 +28,7 @@ use snapshot::{Base, Frame, Reader};
 pub fn run(backup: Backup) -> Result<(), Failed> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match backup {
-        Backup::Create { to, recipients, server, progress, json } => {
+        Backup::Create { to, recipients, server, output } => {
             let config = Config::load(&server)?;
             let texts = if recipients.is_empty() { &config.recovery } else { &recipients };
             let parse = |text: &String| text.parse().map_err(|error| Failed(format!("recipient {text}: {error}")));
@@ -37,26 +37,29 @@ pub fn run(backup: Backup) -> Result<(), Failed> {
                 let mend = "name one with --recipient age1…, or root_key.recovery in the configuration";
                 return Err(Failed(format!("a backup is encrypted to somebody: {mend}")));
             }
-            let (places, mut progress) = (config.places()?, Progress::new(progress));
+            let (places, mut progress) = (config.places()?, Progress::new(output.progress));
             let made = create::create(&places, &to, &recipients, &mut progress);
-            show(&runtime()?.block_on(made)?, json);
+            show(&runtime()?.block_on(made)?, output.json);
             Ok(())
         }
-        Backup::Verify { from, backup, identity, root_key, scratch, progress, json } => {
+        Backup::Verify { made: Made { from, backup, identity }, root_key, scratch, output } => {
             let identities = (identity_in(&identity)?, root_key.as_deref().map(identity_in).transpose()?);
-            let mut progress = Progress::new(progress);
+            let mut progress = Progress::new(output.progress);
             let verified = verify::verify(&from, backup.as_deref(), identities, scratch.as_deref(), &mut progress);
             let report = runtime()?.block_on(verified)?;
-            show(&report.shown, json);
+            show(&report.shown, output.json);
             match report.damaged {
                 0 => Ok(()),
                 damaged => Err(Failed(format!("the backup does NOT verify: {damaged} things are damaged"))),
             }
         }
-        Backup::Restore { from, backup, identity, server, progress, json } => {
+        Backup::Restore { made: Made { from, backup, identity }, server, output } => {
             let config = Config::load(&server)?;
             let identity = identity_in(&identity)?;
-            show(&restore::restore(&config, &from, backup.as_deref(), identity, &mut Progress::new(progress))?, json);
+            show(
+                &restore::restore(&config, &from, backup.as_deref(), identity, &mut Progress::new(output.progress))?,
+                output.json,
+            );
             Ok(())
         }
     }

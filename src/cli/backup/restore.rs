@@ -8,16 +8,12 @@ use strongroom_envelope::Identity;
 use strongroom_keeper::{authority, rewrap};
 
 use super::Target;
-use super::folder::{Folder, shown};
+use super::folder::{Folder, path_of};
 use super::snapshot::Reader;
 use crate::command::runtime;
 use crate::config::Config;
 use crate::progress::Progress;
-use crate::{Failed, certificates, init, root};
-
-fn words(error: impl std::fmt::Display) -> Failed {
-    Failed(error.to_string())
-}
+use crate::{Failed, certificates, init, root, words};
 
 /// Restores one backup. The root key is read where the configuration says; where its file is not there, the recovery identity
 /// opens what was wrapped for it, and a fresh root key is made.
@@ -55,7 +51,7 @@ pub fn restore(
                 Err(error) => Some(error.to_string()),
             };
             if let Some(what) = what {
-                return Err(Failed(format!("{}: {what}; nothing was restored", shown(payload.object))));
+                return Err(Failed(format!("{}: {what}; nothing was restored", path_of(payload.object))));
             }
             bytes += payload.length;
             progress.tell(|| format!("{} of {} payloads, {bytes} bytes", number + 1, listed.len()));

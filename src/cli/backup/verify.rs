@@ -10,7 +10,7 @@ use strongroom_envelope::Identity;
 use strongroom_storage::ObjectId;
 
 use super::Target;
-use super::folder::{Folder, shown};
+use super::folder::{Folder, path_of};
 use super::snapshot::Reader;
 use crate::Failed;
 use crate::check::{self, Places, Report};
@@ -70,7 +70,7 @@ pub async fn verify(
             Ok(_) => Some("it was changed: its SHA-256 is another".to_owned()),
             Err(error) => Some(error.to_string()),
         };
-        damaged.extend(what.map(|what| json!({"payload": shown(payload.object), "what": what})));
+        damaged.extend(what.map(|what| json!({"payload": path_of(payload.object), "what": what})));
         bytes += payload.length;
         progress.tell(|| format!("{} of {} payloads, {bytes} bytes", number + 1, listed.len()));
     }

@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             show(&serde_json::json!({"findings": rows, "refused": refused}), json);
             if refused > 0 { Err(Failed(format!("{refused} findings stop the start"))) } else { Ok(()) }
         }
-        Some(Command::Check { server, progress, json }) => check(&server, progress, json),
+        Some(Command::Check { server, output }) => check(&server, output.progress, output.json),
         Some(Command::Unseal { remote }) => seal::unseal(&remote),
         Some(Command::Status { remote }) => seal::status(&remote),
         Some(Command::User(user)) => people::user(user),

@@ -1,44 +1,19 @@
 //! What is counted against a quota and for how long; and a check holds the content itself against its entry.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod place;
 
-use strongroom_database::Source;
+use std::collections::BTreeMap;
+
 use strongroom_domain::{Commit, Compartment, GitBlob, Sha256};
 use strongroom_envelope::{Identity, seal_whole};
-use strongroom_protocol::{MetaKeys, Secret};
-use strongroom_storage::{
-    Catalog, CatalogError, Check, CheckKeys, FileEntry, ObjectId, Objects, Operation, Placed, Quota, Upload,
-};
+use strongroom_storage::{CatalogError, Check, CheckKeys, FileEntry, ObjectId, Operation, Placed, Quota, Upload};
+
+use place::{Place, keys};
 
 const REPO: [u8; 16] = [9; 16];
 const ROOM: Quota = Quota { place: 1, bytes: Some(100) };
 
-fn keys(byte: u8) -> MetaKeys {
-    MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte + 1; 32]) }
-}
-
-struct Place {
-    folder: PathBuf,
-    catalog: Catalog,
-    objects: Objects,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 impl Place {
-    async fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("objects")).expect("a fresh folder");
-        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.expect("a fresh folder");
-        let objects = Objects::local(&folder.join("objects")).expect("a fresh folder");
-        Self { folder, catalog, objects }
-    }
-
     async fn commit(&self, object: ObjectId, size: u64, digest: Sha256, header: &[u8]) -> Result<Commit, CatalogError> {
         let parts = BTreeMap::from([(Compartment::Docs, keys(3))]);
         let file = FileEntry {

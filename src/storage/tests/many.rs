@@ -1,40 +1,18 @@
 //! What is asked of the catalogue for many things at once.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+mod place;
 
-use strongroom_database::Source;
+use std::collections::{BTreeMap, HashMap};
+
 use strongroom_domain::{Commit, Compartment, GitBlob, Sha256};
-use strongroom_protocol::{MetaKeys, Secret};
-use strongroom_storage::{Catalog, CatalogError, FileEntry, Head, ObjectId, Objects, Operation, Placed, Quota, Upload};
+use strongroom_protocol::MetaKeys;
+use strongroom_storage::{CatalogError, FileEntry, Head, ObjectId, Operation, Placed, Quota, Upload};
+
+use place::{Place, keys};
 
 const QUOTA: Quota = Quota { place: 1, bytes: None };
 
-fn keys(byte: u8) -> MetaKeys {
-    MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
-}
-
-struct Place {
-    folder: PathBuf,
-    catalog: Catalog,
-    objects: Objects,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 impl Place {
-    async fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("objects")).expect("a fresh folder");
-        let catalog = Catalog::open(&Source::File(folder.join("catalog.db"))).await.expect("a fresh folder");
-        let objects = Objects::local(&folder.join("objects")).expect("a fresh folder");
-        Self { folder, catalog, objects }
-    }
-
     /// A commit of one file with its envelope.
     async fn commit(&self, repo: [u8; 16], shared: &MetaKeys, object: ObjectId) -> Commit {
         let parts = BTreeMap::from([(Compartment::Docs, keys(3))]);
