@@ -10,7 +10,7 @@ CREATE TABLE namespace (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, 
 CREATE TABLE quota (namespace BIGINT PRIMARY KEY REFERENCES namespace (id), bytes BIGINT NOT NULL);
 CREATE TABLE principal (
   id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL,
-  created_ms BIGINT NOT NULL, removed_ms BIGINT);
+  created_ms BIGINT NOT NULL, removed_ms BIGINT, recipient_sealed BLOB);
 CREATE TABLE token (
   id BIGINT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, principal BIGINT NOT NULL REFERENCES principal (id),
   body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, expires_ms BIGINT NOT NULL,
@@ -32,6 +32,14 @@ CREATE INDEX repo_by_move ON repo (moved_log, moved_seq);
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),
   PRIMARY KEY (kind, name_index));
+-- What a principal may read of one repository with the tokens of a share, from `begun_ms` for `life_ms` and never past `last_ms`.
+CREATE TABLE share (
+  id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), repo BIGINT NOT NULL REFERENCES repo (id),
+  body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, life_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL,
+  begun_ms BIGINT, accepted_ms BIGINT, revoked_ms BIGINT);
+-- What was asked for through it.
+CREATE TABLE share_usage (
+  share BIGINT PRIMARY KEY REFERENCES share (id), bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

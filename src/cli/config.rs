@@ -26,6 +26,7 @@ struct File {
     objects: ObjectsFile,
     root_key: RootKeyFile,
     tokens: TokensFile,
+    shares: SharesFile,
     budget: BudgetFile,
     policies: PoliciesFile,
 }
@@ -136,6 +137,19 @@ impl Default for TokensFile {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct SharesFile {
+    /// Neither none nor for ever.
+    max_life_days: std::num::NonZeroU16,
+}
+
+impl Default for SharesFile {
+    fn default() -> Self {
+        Self { max_life_days: const { std::num::NonZeroU16::new(90).unwrap() } }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct BudgetFile {
     gib_per_day: u64,
     repositories_per_day: u64,
@@ -240,6 +254,8 @@ pub struct Config {
     pub recovery: Vec<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
+    /// Longest life of a share, in seconds.
+    pub share_life_max_s: u64,
     /// Bytes a principal may read in a day.
     pub budget_bytes: u64,
     /// Repositories a principal may read in a day.
@@ -343,6 +359,7 @@ impl Config {
             credential: file.root_key.credential,
             recovery: file.root_key.recovery,
             token_life_max_s: file.tokens.life_max,
+            share_life_max_s: u64::from(file.shares.max_life_days.get()) * 24 * 3600,
             budget_bytes: file.budget.gib_per_day.saturating_mul(1 << 30),
             budget_repos: file.budget.repositories_per_day,
             model: policy("model.conf", include_str!("../../policies/model.conf"))?,
@@ -415,6 +432,7 @@ impl Config {
             origin: "strongroom".to_owned(),
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
+            share_life_max_s: self.share_life_max_s,
             budget_bytes: self.budget_bytes,
             budget_repos: self.budget_repos,
             model: self.model.clone(),

@@ -50,6 +50,8 @@ words!(
         RepoManage = "repo.manage",
         /// Delete a repository and shred its secret.
         RepoDelete = "repo.delete",
+        /// Share some of a repository with a partner, and end it.
+        ShareManage = "share.manage",
         /// Ask who one is.
         Whoami = "whoami",
         /// Create and remove principals.

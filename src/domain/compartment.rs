@@ -96,7 +96,7 @@ impl CompartmentRules {
     }
 }
 
-fn parse_glob(glob: &str) -> Result<Vec<String>, RuleError> {
+pub(crate) fn parse_glob(glob: &str) -> Result<Vec<String>, RuleError> {
     let mut segments: Vec<String> = glob.split('/').map(str::to_ascii_lowercase).collect();
     if segments.iter().any(|segment| segment.is_empty() || segment.contains("**") && segment != "**") {
         return Err(RuleError::Glob);
@@ -126,7 +126,7 @@ fn glob_match<P, T>(pattern: &[P], text: &[T], is_star: impl Fn(&P) -> bool, mat
     pattern[p..].iter().all(is_star)
 }
 
-fn segments_match(glob: &[String], segments: &[&str]) -> bool {
+pub(crate) fn segments_match(glob: &[String], segments: &[&str]) -> bool {
     glob_match(glob, segments, |segment| segment == "**", |pattern, segment| segment_matches(pattern, segment))
 }
 

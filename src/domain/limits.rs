@@ -20,3 +20,15 @@ pub const COMPARTMENT_RULES_MAX: usize = 1024;
 
 /// Bytes of one file: no model has a file near it, and every sum of sizes stays far from overflow.
 pub const FILE_BYTES_MAX: u64 = 1 << 40;
+
+/// Globs of one share: each line of a listing is matched against all of them.
+pub const GLOBS_MAX: usize = 64;
+
+/// Bytes of one of them: a path of usual length.
+pub const GLOB_BYTES_MAX: usize = 255;
+
+/// Networks from which one share is read.
+pub const NETWORKS_MAX: usize = 64;
+
+/// Bytes of the terms of a share: the keeper holds them in memory, sealed in the row and in each copy of it.
+pub const TERMS_BYTES_MAX: usize = 64 * 1024;

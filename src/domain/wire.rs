@@ -4,7 +4,9 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Action, Commit, Compartment, GitBlob, RepoKind, RepoName, RepoPath, Revision, Role, Sha256};
+use crate::{
+    Action, Commit, Compartment, GitBlob, Network, RepoKind, RepoName, RepoPath, Revision, Role, Sha256,
+};
 
 macro_rules! as_text {
     ($($name:ident),*) => { $(
@@ -22,4 +24,4 @@ macro_rules! as_text {
     )* };
 }
 
-as_text!(Action, Commit, Compartment, GitBlob, RepoKind, RepoName, RepoPath, Revision, Role, Sha256);
+as_text!(Action, Commit, Compartment, GitBlob, Network, RepoKind, RepoName, RepoPath, Revision, Role, Sha256);

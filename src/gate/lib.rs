@@ -13,6 +13,7 @@ mod metrics;
 mod refused;
 mod routes;
 mod sandbox;
+mod share;
 mod stream;
 pub mod traces;
 mod watch;

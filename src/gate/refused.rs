@@ -116,6 +116,7 @@ impl From<Refusal> for Refused {
             Refusal::OverBudget(seconds) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text).with_header(header::RETRY_AFTER, seconds.to_string())
             }
+            Refusal::ShareSpent => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
             Refusal::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Refusal::Unavailable(why) => {
                 tracing::error!(why, "keeper unavailable");

@@ -9,6 +9,7 @@ use strongroom_envelope::seal_meta;
 
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
+use crate::share::ShareChange;
 use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns, recipients};
 
 /// One change.
@@ -46,6 +47,10 @@ pub enum Change {
     Wrapped(Wrapped),
     /// Bytes that a namespace may store; without a number, as many as there is room for.
     Quota(u64, Option<u64>),
+    /// A share: made, begun, prolonged, accepted, ended.
+    Share(ShareChange),
+    /// For whom a principal's sealed deliveries are encrypted.
+    Recipient(u64, Option<String>),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same.
@@ -232,6 +237,12 @@ impl Change {
                 sqlx::query("DELETE FROM stop WHERE subject = $1 AND id = $2").bind(subject).bind(id as i64)
             }
             Self::Wrapped(wrapped) => return wrapped.write(tx).await,
+            Self::Share(change) => return change.write(tx, keys).await,
+            Self::Recipient(id, recipient) => {
+                let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
+                let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
+                sqlx::query("UPDATE principal SET recipient_sealed = $1 WHERE id = $2").bind(sealed).bind(*id as i64)
+            }
             Self::Quota(namespace, None) => {
                 sqlx::query("DELETE FROM quota WHERE namespace = $1").bind(*namespace as i64)
             }
@@ -320,6 +331,12 @@ impl Change {
                 state.stops.remove(&stop);
             }
             Self::Wrapped(wrapped) => wrapped.apply(state),
+            Self::Share(change) => change.apply(state),
+            Self::Recipient(id, recipient) => {
+                if let Some(principal) = state.principals.get_mut(&id) {
+                    principal.recipient = recipient;
+                }
+            }
             Self::Quota(namespace, None) => drop(state.quotas.remove(&namespace)),
             Self::Quota(namespace, Some(bytes)) => drop(state.quotas.insert(namespace, bytes)),
         }

@@ -17,6 +17,8 @@ pub struct Subject {
     pub principal: PrincipalId,
     /// With which token.
     pub token: u64,
+    /// Of which share the token is, if of any.
+    pub share: Option<u64>,
     /// Where a ticket was shown: its repository and what it is for.
     pub ticket: Option<(u64, Purpose)>,
 }
@@ -58,12 +60,16 @@ pub fn authenticate(
     record.token = Some(id);
     record.principal_id = Some(token.principal.0);
     record.principal = state.principals.get(&token.principal.0).map(|principal| principal.name.clone());
-    match dead(state, id, token, now_ms) {
+    record.share = token.body.share;
+    let share = token.body.share.and_then(|id| state.shares.get(&id));
+    let elsewhere = share.is_some_and(|share| !share.is_from(record.address.parse().ok()));
+    let reason = dead(state, id, token, now_ms).or_else(|| elsewhere.then_some("share: from another address"));
+    match reason {
         Some(reason) => {
             record.reason = reason.to_owned();
             Err(Refusal::Credential)
         }
-        None => Ok(Subject { principal: token.principal, token: id, ticket }),
+        None => Ok(Subject { principal: token.principal, token: id, share: token.body.share, ticket }),
     }
 }
 
@@ -82,8 +88,12 @@ pub fn dead(state: &State, id: u64, token: &Token, now_ms: i64) -> Option<&'stat
         return Some("principal locked");
     }
     match state.principals.get(&token.principal.0) {
-        Some(principal) if principal.removed_ms.is_none() => None,
-        _ => Some("principal removed"),
+        Some(principal) if principal.removed_ms.is_none() => {}
+        _ => return Some("principal removed"),
+    }
+    match token.body.share {
+        None => None,
+        Some(share) => state.shares.get(&share).map_or(Some("share unknown"), |share| share.over(state, now_ms)),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Live {
     pub principal: PrincipalId,
     /// By which token.
     pub token: u64,
+    /// Of which share the token is, if of any.
+    pub share: Option<u64>,
     /// To do what.
     pub action: Action,
     /// In which repository.

@@ -19,6 +19,7 @@ mod rewrap;
 pub mod root;
 mod server;
 mod setup;
+mod share;
 mod state;
 mod ticket;
 mod token;

@@ -44,14 +44,14 @@ pub fn appended(since: Instant, result: Result<&u64, &LogError>) {
         Err(LogError::Late) => LATE.add(1),
         Err(LogError::Failed(_) | LogError::Fenced) => FAILED.add(1),
         // Decided again, or a conflict that the client hears of: the log is well.
-        Ok(_) | Err(LogError::Stale | LogError::Taken | LogError::OverBudget) => {}
+        Ok(_) | Err(LogError::Stale | LogError::Taken | LogError::OverBudget(_)) => {}
     }
 }
 
 /// A decision is recorded and about to be released.
 pub fn decided(refusal: Option<&Refusal>) {
     match refusal {
-        Some(Refusal::OverBudget(_)) => OVER_BUDGET.add(1),
+        Some(Refusal::OverBudget(_) | Refusal::ShareSpent) => OVER_BUDGET.add(1),
         Some(Refusal::Credential) => LOGINS.add(1),
         _ => {}
     }

@@ -74,7 +74,7 @@ impl Core {
                     return outcome;
                 }
                 Err(LogError::Stale) => continue,
-                Err(LogError::OverBudget) => return Err(self.over_budget(&judge).await),
+                Err(LogError::OverBudget(over)) => return Err(self.over_budget(&judge, over).await),
                 Err(error) => return Err(Refusal::Unavailable(error.to_string())),
             }
         }

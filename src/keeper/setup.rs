@@ -39,6 +39,8 @@ pub struct Settings {
     pub recovery: Vec<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
+    /// Longest life of a share, in seconds.
+    pub share_life_max_s: u64,
     /// Bytes a principal may read in a day.
     pub budget_bytes: u64,
     /// Repositories a principal may read in a day.
@@ -97,6 +99,8 @@ pub const TABLES: &[&str] = &[
     "line",
     "repo",
     "repo_name",
+    "share",
+    "share_usage",
     "stop",
     "usage",
     "usage_repo",
@@ -275,7 +279,7 @@ pub async fn create(
     };
     let changes = vec![
         Change::Namespace(1, first.to_owned()),
-        Change::Principal(1, Principal { name: first.to_owned(), created_ms: now, removed_ms: None }),
+        Change::Principal(1, Principal { name: first.to_owned(), created_ms: now, removed_ms: None, recipient: None }),
         assign(Role::Admin, Place::System),
         assign(Role::Auditor, Place::System),
         assign(Role::Owner, Place::Namespace(1)),

@@ -10,6 +10,7 @@ use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_met
 
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
 use crate::orders::Orders;
+use crate::share::{self, Share};
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
 
 /// Why the state can't be loaded.
@@ -38,6 +39,8 @@ pub struct Principal {
     pub created_ms: i64,
     /// Removed principals keep their number and their name.
     pub removed_ms: Option<i64>,
+    /// `age1…`: for whom sealed deliveries are encrypted.
+    pub recipient: Option<String>,
 }
 
 /// What of a token is sealed.
@@ -53,6 +56,8 @@ pub struct TokenBody {
     pub actions: Vec<Action>,
     /// Only in these compartments, where any is named.
     pub compartments: Vec<Compartment>,
+    /// Only for this share, and then for nothing that the principal may do otherwise.
+    pub share: Option<u64>,
 }
 
 /// An access token, without its secret.
@@ -195,6 +200,8 @@ pub struct State {
     pub assignments: BTreeSet<Assignment>,
     /// Allowances and denials beside roles.
     pub lines: BTreeSet<Line>,
+    /// By number.
+    pub shares: BTreeMap<u64, Share>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
@@ -303,6 +310,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         repo_names: HashMap::new(),
         assignments: BTreeSet::new(),
         lines: BTreeSet::new(),
+        shares: BTreeMap::new(),
         stops: BTreeMap::new(),
         orders: Orders::default(),
         repos_of: BTreeMap::new(),
@@ -327,12 +335,15 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     for row in sqlx::query("SELECT namespace, bytes FROM quota").fetch_all(&mut *tx).await? {
         state.quotas.insert(number(&row, "namespace")?, number(&row, "bytes")?);
     }
-    for row in sqlx::query("SELECT id, name_sealed, created_ms, removed_ms FROM principal").fetch_all(&mut *tx).await? {
+    for row in sqlx::query("SELECT * FROM principal").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let name = text(&[b"principal", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
         let removed_ms = row.try_get("removed_ms")?;
         state.principal_names.insert(name.to_ascii_lowercase(), id);
-        state.principals.insert(id, Principal { name, created_ms: row.try_get("created_ms")?, removed_ms });
+        let recipient: Option<Vec<u8>> = row.try_get("recipient_sealed")?;
+        let recipient = recipient.map(|sealed| text(&[b"recipient", &id.to_be_bytes()], sealed)).transpose()?;
+        let created_ms = row.try_get("created_ms")?;
+        state.principals.insert(id, Principal { name, created_ms, removed_ms, recipient });
     }
     for row in sqlx::query("SELECT * FROM token").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
@@ -404,5 +415,9 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     }
     let (held, lines) = (state.assignments.iter().copied(), state.lines.iter().copied());
     state.policy = Policy::new(&rules.model, &rules.roles, held, lines)?;
+    state.shares = share::load(tx, keys).await?;
+    for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
+        state.policy.share(*id, share.allowance());
+    }
     Ok(state)
 }

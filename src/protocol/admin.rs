@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+use crate::share::ShareCommand;
+
 /// A command. In JSON: `{"command": "user.create", …}`; on the wall the same in postcard's form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AdminCommand {
@@ -22,6 +24,13 @@ pub enum AdminCommand {
     UserRemove {
         /// Which.
         name: String,
+    },
+    /// Say to which `age1…` recipient a principal's sealed deliveries are encrypted.
+    UserRecipient {
+        /// Whose.
+        name: String,
+        /// A native one; `None` takes it away.
+        recipient: Option<String>,
     },
     /// Give a role.
     RoleGrant {
@@ -112,6 +121,8 @@ pub enum AdminCommand {
     },
     /// What namespaces may store, and what they do.
     QuotaList,
+    /// What partners may read.
+    Share(ShareCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -142,9 +153,11 @@ impl AdminCommand {
     /// The action that policy decides on.
     pub fn action(&self) -> Action {
         match self {
-            Self::UserCreate { .. } | Self::UserList | Self::UserShow { .. } | Self::UserRemove { .. } => {
-                Action::UserManage
-            }
+            Self::UserCreate { .. }
+            | Self::UserList
+            | Self::UserShow { .. }
+            | Self::UserRemove { .. }
+            | Self::UserRecipient { .. } => Action::UserManage,
             Self::RoleGrant { .. } | Self::RoleRevoke { .. } | Self::RoleList | Self::RoleLine { .. } => {
                 Action::RoleManage
             }
@@ -153,6 +166,7 @@ impl AdminCommand {
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
             Self::KeyRotateRoot { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
+            Self::Share(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
             | Self::AuditLeaves { .. }
@@ -168,6 +182,7 @@ impl AdminCommand {
             Self::UserList => "user.list",
             Self::UserShow { .. } => "user.show",
             Self::UserRemove { .. } => "user.remove",
+            Self::UserRecipient { .. } => "user.recipient",
             Self::RoleGrant { .. } => "role.grant",
             Self::RoleRevoke { .. } => "role.revoke",
             Self::RoleList => "role.list",
@@ -183,6 +198,7 @@ impl AdminCommand {
             Self::KeyRotateRoot { .. } => "key.rotate",
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
+            Self::Share(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
             Self::AuditLeaves { .. } => "audit.export",
@@ -240,6 +256,9 @@ pub struct AuditQuery {
     pub outcome: Option<String>,
     /// With which token.
     pub token: Option<u64>,
+    /// Of which share: what was done through it, and about it.
+    #[serde(default)]
+    pub share: Option<u64>,
     /// From where.
     pub address: Option<String>,
     /// Not before, Unix milliseconds.

@@ -223,6 +223,17 @@ impl Keeper {
         }
     }
 
+    /// Sealed delivery: the object's header for the recipient of the grant's share.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn deliver_sealed(&self, grant: &Grant, object: ObjectRef) -> Result<Vec<u8>, Refusal> {
+        match self.ask(Request::DeliverSealed { grant: grant.id(), object }).await? {
+            Reply::Envelopes(mut new) if new.len() == 1 => new.pop().ok_or_else(unexpected),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Headers of objects for other compartments, in the order asked.
     ///
     /// # Errors

@@ -10,9 +10,11 @@ pub mod metrics;
 mod reply;
 mod request;
 mod secret;
+mod share;
 
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};
 pub use request::{Call, Credential, GrantId, ListQuery, ObjectRef, Order, Request, Rewrapped, Target};
 pub use secret::{Secret, SecretText};
+pub use share::{SHARE_WORDS, ShareCommand, ShareSpec, Shared};

@@ -6,6 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::admin::AdminReply;
 use crate::request::GrantId;
+use crate::share::Shared;
 use crate::{Secret, SecretText};
 
 /// Why something is not done.
@@ -32,6 +33,9 @@ pub enum Refusal {
     /// The principal's budget is spent.
     #[error("the budget of this principal is spent; it grows again in {0} s, or an administrator raises it")]
     OverBudget(u64),
+    /// What a share allows in bytes or downloads is used.
+    #[error("what this share allows to be read is used; whoever shared it can make another")]
+    ShareSpent,
     /// The grant is over: revoked, locked, released, or of another connection.
     #[error("the grant is over")]
     Over,
@@ -86,6 +90,8 @@ pub struct RepoParts {
     pub inbox: Option<(MetaKeys, String)>,
     /// What the ticket is for, where the credential was one.
     pub purpose: Option<Purpose>,
+    /// What alone is shown, where the credential is of a share.
+    pub share: Option<Shared>,
 }
 
 /// A decision that allows.

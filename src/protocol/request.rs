@@ -141,6 +141,13 @@ pub enum Request {
         /// Which object.
         object: ObjectRef,
     },
+    /// Sealed delivery: the object's header for the recipient of the grant's share. No file key leaves the keeper.
+    DeliverSealed {
+        /// Under which grant, one through a share that is sealed.
+        grant: GrantId,
+        /// Which object.
+        object: ObjectRef,
+    },
     /// Headers of objects, for the compartments that their paths select. The payloads stay as they are.
     Rewrap {
         /// Under which grant, one for `repo.write`.
@@ -276,6 +283,7 @@ impl Request {
             Self::Authorize { .. } => "authorize",
             Self::Open { .. } => "open",
             Self::Recover { .. } => "recover",
+            Self::DeliverSealed { .. } => "deliver sealed",
             Self::Rewrap { .. } => "rewrap",
             Self::Delivered { .. } => "delivered",
             Self::Wrote { .. } => "wrote",

@@ -8,6 +8,7 @@ mod check;
 mod commit;
 mod git;
 mod history;
+mod kept;
 mod listing;
 mod objects;
 mod quota;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_domain::{Compartment, RepoPath};
+use strongroom_domain::{Compartment, PathGlobs, RepoPath};
 use strongroom_protocol::MetaKeys;
 
 use crate::catalog::{Catalog, CatalogError, RepoId};
 use crate::commit::CommitBody;
 use crate::git::tree_id;
+use crate::kept::Kept;
 use crate::tree::{Entry, FileEntry, NodeId, PartTree, Walk, folded};
 
 /// A line of a listing.
@@ -48,6 +49,8 @@ pub struct View<'a> {
     pub parts: Vec<(Compartment, &'a MetaKeys)>,
     /// The commit.
     pub body: &'a CommitBody,
+    /// The only paths that are shown, where there are any.
+    pub only: Option<&'a PathGlobs>,
 }
 
 /// The entries that compartments have under one name.
@@ -64,6 +67,9 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`CatalogError`].
     pub async fn file(&self, path: &RepoPath) -> Result<Option<(Compartment, FileEntry)>, CatalogError> {
+        if self.only.is_some_and(|only| !only.matches_path(path)) {
+            return Ok(None);
+        }
         for tree in self.trees() {
             if let Some(root) = self.body.root(tree.compartment)
                 && let Some(Entry::File(file)) = tree.at(root, [path]).await?.remove(path)
@@ -97,6 +103,10 @@ impl<'a> View<'a> {
         &self,
         paths: impl IntoIterator<Item = &'p RepoPath> + Clone,
     ) -> Result<BTreeMap<&'p RepoPath, Item>, CatalogError> {
+        if let Some(only) = self.only {
+            let kept = Kept::of(self, only).await?;
+            return Ok(paths.into_iter().filter_map(|path| Some((path, kept.at(path)?))).collect());
+        }
         let found = self.layers(paths).await?;
         Ok(found.into_iter().map(|(path, layers)| (path, item(path.to_string(), layers).0)).collect())
     }
@@ -113,6 +123,9 @@ impl<'a> View<'a> {
         after: Option<&RepoPath>,
         limit: usize,
     ) -> Result<Option<Page>, CatalogError> {
+        if let Some(only) = self.only {
+            return Kept::of(self, only).await?.list(path, recursive, after, limit);
+        }
         let tops: Vec<(PartTree<'a>, NodeId)> = match path {
             None => {
                 let root = |tree: PartTree<'a>| self.body.root(tree.compartment).map(|root| (tree, *root));

@@ -5,5 +5,7 @@ pub mod admin;
 pub mod metrics;
 pub mod quota;
 pub mod recover;
+pub mod sealed;
+pub mod share;
 pub mod traces;
 pub mod unseal;

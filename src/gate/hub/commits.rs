@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json as value};
+use strongroom_storage::CommitInfo;
 
 use super::{commit_at, date};
 use crate::call::Call;
@@ -11,6 +12,14 @@ use crate::routes::{Answer, json, link_next};
 
 /// Commits of a page.
 const PAGE: usize = 100;
+
+/// The commit of a share, without what its author wrote: a title may tell of files that are not shared, an author and a
+/// parent of who works here and how often.
+fn alone(commit: &CommitInfo) -> Value {
+    let formatted = value!({"title": "", "message": ""});
+    value!({"id": commit.id.to_string(), "title": "", "message": "", "authors": [], "date": date(commit.time_ms),
+            "formatted": formatted})
+}
 
 /// The commits from a revision back.
 ///
@@ -21,6 +30,9 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
     let repo = grant.repo()?;
     let mut commit = commit_at(&gate, repo, &revision).await?;
+    if repo.parts().share.is_some() {
+        return Ok(json(&value!([alone(&commit)])));
+    }
     let formatted = call.queries("expand").any(|what| what == "formatted");
     let mut shown = Vec::new();
     let next = loop {

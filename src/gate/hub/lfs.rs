@@ -96,7 +96,8 @@ async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) 
 
 async fn offer_download(gate: &Gate, call: &Call, grant: &Grant, object: &Object) -> Result<Value, Refused> {
     let (oid, size) = (object.oid, object.size);
-    if find(gate, grant, &oid).await?.is_none() {
+    // A hash names an object of any commit: a share has one, and its files are asked for by path.
+    if grant.repo()?.parts().share.is_some() || find(gate, grant, &oid).await?.is_none() {
         let error = value!({"code": 404, "message": "no such object here"});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }

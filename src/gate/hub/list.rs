@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
 use crate::routes::{Answer, json, link_next};
+use crate::share;
 
 /// Repositories of a page.
 const PAGE: usize = 1000;
@@ -56,11 +57,15 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
         let heads = gate.catalog.heads(&repos, "main").await?;
         for listed in &part {
             // Its first commit was recorded, and then not made.
-            let Some(head) = heads.get(&listed.repo.id) else { continue };
+            let head = match &listed.repo.share {
+                Some(shared) => share::head(&gate, &listed.repo, shared).await?,
+                None => heads.get(&listed.repo.id).map(|head| head.commit),
+            };
+            let Some(head) = head else { continue };
             if page.len() == limit && tags.is_empty() || read >= READ_MAX {
                 break 'full last;
             }
-            let row = row(&gate, &call, listed, head.commit).await?;
+            let row = row(&gate, &call, listed, head).await?;
             read += 1;
             let held = row["tags"].as_array().cloned().unwrap_or_default();
             let fits = tags.iter().all(|tag| held.iter().any(|held| held.as_str() == Some(tag)));

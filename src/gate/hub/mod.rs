@@ -31,6 +31,7 @@ use tracing::Instrument;
 
 use crate::gate::Gate;
 use crate::refused::Refused;
+use crate::share;
 
 /// The commit of a revision.
 ///
@@ -39,7 +40,11 @@ use crate::refused::Refused;
 pub async fn commit_at(gate: &Gate, repo: RepoGrant<'_>, revision: &Revision) -> Result<CommitInfo, Refused> {
     let parts = repo.parts();
     let found = async {
-        let id = gate.catalog.resolve(parts.id, &parts.shared, revision).await?.ok_or_else(Refused::revision)?;
+        let id = match &parts.share {
+            Some(shared) => share::resolve(gate, parts, shared, revision).await?,
+            None => gate.catalog.resolve(parts.id, &parts.shared, revision).await?,
+        };
+        let id = id.ok_or_else(Refused::revision)?;
         Ok(gate.catalog.commit(parts.id, &parts.shared, id).await?)
     };
     found.instrument(tracing::debug_span!(target: SPANS, "catalogue", ask = "revision")).await
@@ -48,7 +53,8 @@ pub async fn commit_at(gate: &Gate, repo: RepoGrant<'_>, revision: &Revision) ->
 /// The commit as a grant sees it.
 pub fn view<'a>(gate: &'a Gate, repo: RepoGrant<'a>, commit: &'a CommitInfo) -> View<'a> {
     let parts = repo.parts().compartments.iter().map(|part| (part.compartment, &part.keys)).collect();
-    View { catalog: &gate.catalog, repo: repo.parts().id, parts, body: &commit.body }
+    let only = repo.parts().share.as_ref().map(|share| &share.paths).filter(|paths| !paths.is_empty());
+    View { catalog: &gate.catalog, repo: repo.parts().id, parts, body: &commit.body, only }
 }
 
 /// Keys of the compartments that a grant reaches.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json as value};
-use strongroom_storage::RefKind;
+use strongroom_storage::{Ref, RefKind};
 
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::routes::{Answer, json};
+use crate::share;
 
 /// All of them.
 ///
@@ -16,7 +17,15 @@ use crate::routes::{Answer, json};
 pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     let grant = call.authorize_repo(&gate, None, None).await?;
     let parts = grant.repo()?.parts();
-    let refs = gate.catalog.refs(parts.id, &parts.shared).await?;
+    let refs = match &parts.share {
+        // Of a share nothing but its commit, under the name that clients ask for.
+        Some(shared) => {
+            let head = share::head(&gate, parts, shared).await?;
+            let main = |target| Ref { name: "main".to_owned(), kind: RefKind::Branch, target };
+            head.map(main).into_iter().collect()
+        }
+        None => gate.catalog.refs(parts.id, &parts.shared).await?,
+    };
     let of = |kind: RefKind, folder: &str| -> Vec<Value> {
         let named = refs.iter().filter(|held| held.kind == kind);
         named

@@ -65,6 +65,12 @@ pub async fn add_last_commits(
     page: &[Item],
     shown: &mut [Value],
 ) -> Result<(), Refused> {
+    if repo.parts().share.is_some() {
+        // The one that is shared: which other changed a file last, and what its author wrote, is not.
+        let alone = value!({"id": head.id.to_string(), "title": "", "date": date(head.time_ms)});
+        shown.iter_mut().for_each(|line| line["lastCommit"] = alone.clone());
+        return Ok(());
+    }
     let paths: Vec<RepoPath> = page.iter().map(|item| item.path().parse()).collect::<Result<_, _>>()?;
     let last = view(gate, repo, head).last_changes(&repo.parts().shared, head, &paths).await?;
     for (line, commit) in shown.iter_mut().zip(last) {

@@ -29,7 +29,9 @@ impl Core {
                 if subject.ticket.is_some() {
                     return Err(Refusal::Credential);
                 }
-                if !may(state, &subject, command.action(), None, None) {
+                // Shares are judged in the repository that each is of.
+                let there = matches!(command, AdminCommand::Share(_));
+                if !there && !may(state, &subject, command.action(), None, None) {
                     return Err(Refusal::Forbidden(format!("this needs the right to {}", command.action())));
                 }
                 self.run(state, &subject, &command, record)
@@ -42,6 +44,7 @@ impl Core {
             AdminCommand::AuditLeaves { log, from, limit } => self.leaves(*log, *from, *limit).await?,
             AdminCommand::AuditCheckpoint => self.checkpoint().await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
+            AdminCommand::Share(_) => self.with_usage(shown).await?,
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
         };
@@ -54,6 +57,10 @@ impl Core {
             AdminCommand::UserList => self.user_list(state),
             AdminCommand::UserShow { name } => self.user_show(state, name, record),
             AdminCommand::UserRemove { name } => self.user_remove(state, subject, name, record),
+            AdminCommand::UserRecipient { name, recipient } => {
+                self.user_recipient(state, name, recipient.as_deref(), record)
+            }
+            AdminCommand::Share(command) => self.share(state, subject, command, record),
             AdminCommand::RoleGrant { user, role, place } => self.role_grant(state, user, *role, place, record),
             AdminCommand::RoleRevoke { user, role, place } => self.role_revoke(state, user, *role, place, record),
             AdminCommand::RoleList => self.role_list(state),

@@ -38,6 +38,11 @@ impl Core {
             principal,
             repo,
             token: query.token,
+            share: query.share.map(|share| {
+                let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(share));
+                let repo = state.shares.get(&share).map_or(0, |share| share.repo);
+                (tokens.map(|(id, _)| *id).collect(), repo)
+            }),
             address: query.address.clone(),
             action: query.action.clone(),
             outcome: query.outcome.clone(),
@@ -58,7 +63,9 @@ impl Core {
         let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
         let next =
             (found.len() == filter.limit as usize).then(|| found.last().map(|(place, _)| place.to_string())).flatten();
-        let records = found.into_iter().map(|(place, record)| {
+        // Of the acts about shares of its repository, those about this one.
+        let found = found.into_iter().filter(|(_, record)| query.share.is_none() || record.share == query.share);
+        let records = found.map(|(place, record)| {
             let mut shown = serde_json::to_value(&record).unwrap_or_default();
             shown["log"] = place.log.into();
             shown["record"] = place.seq.into();

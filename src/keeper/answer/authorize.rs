@@ -23,7 +23,7 @@ pub(super) struct Allowed {
 /// Whether policy and scope allow an action that has no compartments, at a place.
 pub(super) fn may(state: &State, subject: &Subject, action: Action, namespace: Option<u64>, repo: Option<u64>) -> bool {
     let Some(token) = state.tokens.get(&subject.token) else { return false };
-    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo };
+    let question = Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
     state.policy.allows(&question) && in_scope(token, action, None, namespace, repo)
 }
 
@@ -36,7 +36,7 @@ pub(super) fn compartments(
     repo: Option<u64>,
 ) -> Vec<Compartment> {
     let Some(token) = state.tokens.get(&subject.token) else { return Vec::new() };
-    let question = Question { principal: subject.principal, action, compartment: None, namespace, repo };
+    let question = Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
     let mut allowed = state.policy.compartments(&question);
     allowed.retain(|part| in_scope(token, action, Some(*part), namespace, repo));
     allowed
@@ -56,7 +56,7 @@ impl Core {
         target: Target,
     ) -> Result<Reply, Refusal> {
         let allowed = self
-            .recorded(|state, record| {
+            .used(action, credential.as_ref(), |state, record| {
                 about(record, &call, action.word());
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 match (&target, &subject.ticket) {
@@ -128,13 +128,19 @@ impl Core {
         let state = self.state.read();
         let Allowed { subject, repo, compartments, generation } = allowed;
         let purpose = subject.ticket.as_ref().map(|(_, purpose)| purpose.clone());
-        let parts = match repo.and_then(|id| state.repos.get(&id)) {
+        let mut parts = match repo.and_then(|id| state.repos.get(&id)) {
             Some(found) => Some(self.repo_parts(&state, found, &compartments, action, purpose.clone())?),
             None => None,
         };
+        if let (Some(parts), Some(share)) = (&mut parts, subject.share) {
+            parts.share = Some(state.shares.get(&share).ok_or(Refusal::Credential)?.shared());
+        }
         let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
-        let writes = token.body.actions.is_empty() || token.body.actions.contains(&Action::RepoWrite);
-        let namespaces = state.roles_of(subject.principal).filter_map(|held| match held.place {
+        let whole = token.body.actions.is_empty() || token.body.actions.contains(&Action::RepoWrite);
+        let writes = whole && subject.share.is_none();
+        // What else its principal holds is nothing to the token of a share.
+        let held = state.roles_of(subject.principal).filter(|_| subject.share.is_none());
+        let namespaces = held.filter_map(|held| match held.place {
             Place::Namespace(id) => Some((state.namespaces.get(&id)?.clone(), held.role.to_string())),
             _ => None,
         });
@@ -149,6 +155,7 @@ impl Core {
         let live = Live {
             principal: subject.principal,
             token: subject.token,
+            share: subject.share,
             action,
             repo,
             compartments,
@@ -188,6 +195,7 @@ impl Core {
             compartments: compartments.iter().map(part).collect(),
             inbox: (action == Action::RepoWrite).then(inbox),
             purpose,
+            share: None,
         })
     }
 }
@@ -245,6 +253,7 @@ fn judge_found(
             Err(Refusal::Forbidden(format!("this needs the right to {action} here")))
         };
     }
+    super::share::accepted(state, &subject)?;
     allowed.sort();
     record.compartments = allowed.iter().map(ToString::to_string).collect();
     Ok(Allowed { subject, repo: id, compartments: allowed, generation: record.generation })

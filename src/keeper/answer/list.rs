@@ -14,6 +14,7 @@ use crate::credential::{Subject, authenticate};
 use crate::orders::{Merged, Rank, rank};
 use crate::policy::{Place, PrincipalId};
 use crate::server::{Core, now_ms};
+use crate::share::Share;
 use crate::state::{Repo, State, Stop};
 
 /// Repositories of one page, at most: each has some 600 bytes of keys in a frame.
@@ -35,6 +36,10 @@ enum Reach {
 
 impl Reach {
     fn of(state: &State, subject: &Subject) -> Self {
+        if let Some(share) = subject.share {
+            let repos = state.shares.get(&share).map(|share| share.repo);
+            return Self::Places { namespaces: BTreeSet::new(), repos: repos.into_iter().collect() };
+        }
         let policy = Self::of_policy(state, subject.principal);
         let scope = state.tokens.get(&subject.token).map(|token| &token.body);
         let Some(scope) = scope.filter(|scope| !scope.namespaces.is_empty() || !scope.repos.is_empty()) else {
@@ -55,7 +60,8 @@ impl Reach {
     fn of_policy(state: &State, principal: PrincipalId) -> Self {
         let sees = |namespace: Option<u64>| {
             let (action, compartment) = (Action::RepoList, None);
-            let question = crate::policy::Question { principal, action, compartment, namespace, repo: None };
+            let (share, repo) = (None, None);
+            let question = crate::policy::Question { principal, share, action, compartment, namespace, repo };
             let read = crate::policy::Question { action: Action::RepoRead, ..question };
             state.policy.allows(&question) && !state.policy.compartments(&read).is_empty()
         };
@@ -142,13 +148,14 @@ impl Core {
         let limit = query.limit.clamp(1, PAGE_MAX) as usize;
         let words: Vec<Vec<u8>> = query.words.iter().map(|word| word.to_ascii_lowercase().into_bytes()).collect();
         let (page, next) = self
-            .recorded(|state, record| {
+            .used(Action::RepoList, credential.as_ref(), |state, record| {
                 about(record, &call, Action::RepoList.word());
                 record.kind = Some(query.kind.to_string());
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 if subject.ticket.is_some() {
                     return Err(Refusal::Credential);
                 }
+                super::share::accepted(state, &subject)?;
                 if words.len() > WORDS_MAX || words.iter().map(Vec::len).sum::<usize>() > WORDS_BYTES_MAX {
                     let text = format!("a search has at most {WORDS_MAX} words of {WORDS_BYTES_MAX} bytes together");
                     return Err(Refusal::Invalid(text));
@@ -197,6 +204,8 @@ impl Core {
         if parts.is_empty() {
             return Ok(None);
         }
-        self.repo_parts(state, repo, &parts, Action::RepoRead, None).map(Some)
+        let mut parts = self.repo_parts(state, repo, &parts, Action::RepoRead, None)?;
+        parts.share = subject.share.and_then(|share| state.shares.get(&share)).map(Share::shared);
+        Ok(Some(parts))
     }
 }

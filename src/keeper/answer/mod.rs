@@ -10,6 +10,8 @@ mod people;
 mod quota;
 mod repo;
 mod rotate;
+mod sealed;
+mod share;
 mod stop;
 mod transfer;
 mod usage;
@@ -34,6 +36,7 @@ impl Core {
             }
             Request::Open { grant, object, start, end } => self.answer_open(grant, object, start..end).await,
             Request::Recover { grant, object } => self.answer_recover(grant, object).await,
+            Request::DeliverSealed { grant, object } => self.answer_deliver_sealed(grant, object).await,
             Request::Rewrap { grant, envelopes } => self.answer_rewrap(grant, envelopes),
             Request::Delivered { grant, path, start, end, bytes, complete } => {
                 self.answer_delivered(grant, path, start..end, bytes, complete).await

@@ -6,6 +6,7 @@ use strongroom_domain::{Action, Compartment};
 use strongroom_envelope::{Header, Identity};
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
 
+use super::sealed::readable;
 use super::{about, cut};
 use crate::credential::dead;
 use crate::grants::Live;
@@ -38,7 +39,8 @@ impl Core {
             let namespace = repo.map(|repo| repo.namespace);
             let holds = |part: &Compartment| {
                 let (principal, action) = (live.principal, live.action);
-                let bare = Question { principal, action, compartment: None, namespace, repo: live.repo };
+                let (share, repo) = (live.share, live.repo);
+                let bare = Question { principal, share, action, compartment: None, namespace, repo };
                 state.policy.allows(&bare) || state.policy.allows(&Question { compartment: Some(*part), ..bare })
             };
             if !live.compartments.iter().all(holds) {
@@ -49,7 +51,7 @@ impl Core {
         Ok(live.clone())
     }
 
-    fn keys_of(&self, state: &State, live: &Live) -> Result<RepoKeys, Refusal> {
+    pub(super) fn keys_of(&self, state: &State, live: &Live) -> Result<RepoKeys, Refusal> {
         let repo = live.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::Over)?;
         self.held.keys(repo).map_err(|error| Refusal::Unavailable(error.to_string()))
     }
@@ -71,6 +73,7 @@ impl Core {
                 if range.end > object.size || range.start > range.end {
                     return Err(Refusal::Invalid("a range outside of the object".to_owned()));
                 }
+                readable(state, &live, &object)?;
                 let part = match object.compartment {
                     // Reading alone opens content: a grant to manage, to create or to break the glass does not.
                     Some(part) if live.action == Action::RepoRead && live.compartments.contains(&part) => {
@@ -138,6 +141,7 @@ pub(super) fn describe(state: &State, live: &Live, record: &mut Record, action: 
     record.principal_id = Some(live.principal.0);
     record.principal = state.principals.get(&live.principal.0).map(|principal| principal.name.clone());
     record.token = Some(live.token);
+    record.share = live.share;
     record.repo_id = live.repo;
     let repo = live.repo.and_then(|id| state.repos.get(&id));
     record.repo = repo.map(|repo| repo.name.to_string());

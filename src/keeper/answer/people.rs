@@ -80,7 +80,8 @@ fn user_json(state: &State, id: u64, principal: &Principal) -> Value {
         (None, true) => "locked",
         (None, false) => "active",
     };
-    json!({"id": id, "name": principal.name, "state": state_word, "created": time(principal.created_ms)})
+    json!({"id": id, "name": principal.name, "state": state_word, "created": time(principal.created_ms),
+           "recipient": principal.recipient})
 }
 
 fn token_json(state: &State, id: u64, token: &Token) -> Value {
@@ -94,6 +95,7 @@ fn token_json(state: &State, id: u64, token: &Token) -> Value {
         "state": dead(state, id, token, now_ms()).unwrap_or("active"),
         "created": time(token.created_ms),
         "expires": time(token.expires_ms),
+        "share": token.body.share,
         "last_used": token.last_used_ms.map(time),
         "scope": {
             "namespaces": names(&token.body.namespaces),
@@ -112,7 +114,7 @@ impl Core {
             return Err(Refusal::Conflict("that name is taken, or was, and is never given to another".to_owned()));
         }
         let id = State::next(&state.principals);
-        let principal = Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None };
+        let principal = Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None, recipient: None };
         let shown = user_json(state, id, &principal);
         Ok((shown, vec![Change::Principal(id, principal)]))
     }
@@ -140,6 +142,23 @@ impl Core {
             return Err(Refusal::Conflict("nobody removes oneself: another administrator does".to_owned()));
         }
         Ok((json!({"removed": name}), vec![Change::RemovePrincipal(id, record.time_ms)]))
+    }
+
+    /// A plug-in recipient names a program to run: native ones alone are taken.
+    pub(super) fn user_recipient(
+        &self,
+        state: &State,
+        name: &str,
+        recipient: Option<&str>,
+        record: &mut Record,
+    ) -> Outcome {
+        record.subject = Some(super::cut(name, 96));
+        let (id, _) = user(state, name)?;
+        if recipient.is_some_and(|text| text.parse::<strongroom_envelope::Recipient>().is_err()) {
+            return Err(invalid("a recipient is a native one of age (age1...): one of a plug-in names a program to run"));
+        }
+        let shown = json!({"user": name, "recipient": recipient});
+        Ok((shown, vec![Change::Recipient(id, recipient.map(str::to_owned))]))
     }
 
     pub(super) fn role_grant(
@@ -257,6 +276,7 @@ impl Core {
                 repos: repos.concat(),
                 actions: scope.actions.clone(),
                 compartments: scope.compartments.clone(),
+                share: None,
             },
             created_ms: record.time_ms,
             expires_ms: record.time_ms + i64::try_from(life * 1000).unwrap_or(i64::MAX / 2),

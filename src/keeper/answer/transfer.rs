@@ -78,8 +78,8 @@ impl Core {
             Purpose::LfsUpload { .. } | Purpose::Xet => Action::RepoWrite,
             Purpose::LfsDownload { .. } => Action::RepoRead,
         };
-        // A ticket makes no tickets.
-        if live.action != needed || live.purpose.is_some() {
+        // A ticket makes no tickets; nor does a share, for a ticket names an object of any commit.
+        if live.action != needed || live.purpose.is_some() || live.share.is_some() {
             return Err(Refusal::NotFound);
         }
         let end = now_ms() / 1000 + LIFE_S;

@@ -14,7 +14,8 @@ use super::people::{time, user};
 use crate::credential::Subject;
 use crate::log::{Filter, Record, search};
 use crate::policy::{PrincipalId, Question};
-use crate::server::Core;
+use crate::server::{Core, now_ms};
+use crate::share::Share;
 use crate::state::{Repo, State, Stop};
 
 /// Records that are read at once.
@@ -30,12 +31,13 @@ struct Whom {
 }
 
 impl Whom {
-    fn subject(&self, token: u64) -> Subject {
-        Subject { principal: PrincipalId(self.principal), token, ticket: None }
+    fn subject(&self, state: &State, token: u64) -> Subject {
+        let share = state.tokens.get(&token).and_then(|token| token.body.share);
+        Subject { principal: PrincipalId(self.principal), token, share, ticket: None }
     }
 
     fn question(&self, action: Action, namespace: Option<u64>, repo: Option<u64>) -> Question {
-        Question { principal: PrincipalId(self.principal), action, compartment: None, namespace, repo }
+        Question { principal: PrincipalId(self.principal), share: None, action, compartment: None, namespace, repo }
     }
 }
 
@@ -54,7 +56,7 @@ fn whom(state: &State, query: &WhatQuery) -> Result<Whom, Refusal> {
 fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Value> {
     let (namespace, place) = (Some(repo.namespace), Some(id));
     let bare = |action| whom.question(action, namespace, place);
-    let subject = whom.token.map(|token| whom.subject(token));
+    let subject = whom.token.map(|token| whom.subject(state, token));
     let mut found = Vec::new();
     for action in Action::ALL.iter().copied() {
         if has_compartments(action) {
@@ -66,7 +68,7 @@ fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Value> {
                 let parts: Vec<&str> = parts.iter().map(|part| part.word()).collect();
                 found.push(json!({"action": action.word(), "compartments": parts}));
             }
-        } else if matches!(action, Action::RepoList | Action::RepoManage | Action::RepoDelete)
+        } else if matches!(action, Action::RepoList | Action::RepoManage | Action::ShareManage | Action::RepoDelete)
             && match &subject {
                 Some(subject) => may(state, subject, action, namespace, place),
                 None => state.policy.allows(&bare(action)),
@@ -111,7 +113,7 @@ impl Did {
             (_, "denied" | "malformed") => self.denied += 1,
             // What was opened counts as read, whether or not a delivery was recorded after it. What a writer sent itself
             // and the gate puts together is no reading.
-            ("object.open" | "object.recover", _) if record.compartments.iter().all(|part| part != "inbox") => {
+            ("object.open" | "object.rewrap" | "object.recover", _) if record.compartments.iter().all(|part| part != "inbox") => {
                 let [kind, repo] = [text(record.kind), text(record.repo)];
                 let key = [kind, repo, text(record.revision), record.compartments.concat(), text(record.path)];
                 let read = self.reads.entry(key).or_default();
@@ -126,7 +128,7 @@ impl Did {
                 read.last_ms = read.last_ms.max(record.time_ms);
                 read.addresses.insert(record.address);
             }
-            ("object.open" | "object.recover", _) => {}
+            ("object.open" | "object.rewrap" | "object.recover", _) => {}
             ("object.deliver", _) => self.sent += record.bytes.unwrap_or(0),
             ("repo.list", _) => self.lists += 1,
             (_, _) if record.digest.is_some() || record.action == "upload" => self.written += 1,
@@ -192,10 +194,21 @@ impl Core {
                     could.push(json!({"kind": kind, "repo": name, "locked": locked, "rights": rights}));
                 }
             }
+            // Its shares, each for their own tokens alone.
+            let of = |share: &&Share| share.principal.0 == whom.principal && share.over(&state, now_ms()).is_none();
+            let shares = state.shares.iter().filter(|(_, share)| whom.token.is_none() && of(share));
+            could.extend(shares.filter_map(|(id, share)| {
+                let repo = state.repos.get(&share.repo).filter(|repo| repo.deleted_ms.is_none())?;
+                let parts: Vec<&str> = share.body.compartments.iter().map(|part| part.word()).collect();
+                let right = json!({"action": Action::RepoRead.word(), "compartments": parts});
+                let (locked, name) = (state.stops.contains_key(&Stop::Repo(share.repo)), repo.name.as_str());
+                let kind = repo.kind.to_string();
+                Some(json!({"kind": kind, "repo": name, "locked": locked, "share": id, "rights": [right]}))
+            }));
             // Whoever has a token may ask who that is.
             let everywhere = Action::ALL.iter().copied().filter(|action| match whom.token {
                 _ if *action == Action::Whoami => true,
-                Some(token) => may(&state, &whom.subject(token), *action, None, None),
+                Some(token) => may(&state, &whom.subject(&state, token), *action, None, None),
                 None => state.policy.allows(&whom.question(*action, None, None)),
             });
             let everywhere: Vec<&str> = everywhere.map(Action::word).collect();

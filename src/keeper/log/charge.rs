@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use sqlx::{AnyConnection, Row};
 
+use super::share::{Over, ShareCharge};
+
 /// What a decision uses of a budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Charge {
@@ -17,6 +19,8 @@ pub struct Charge {
     pub repo: Option<u64>,
     /// Bytes and repositories of a day, at most.
     pub limits: (u64, u64),
+    /// What it uses of a share beside.
+    pub share: Option<ShareCharge>,
 }
 
 /// A repository that a principal reads on a day.
@@ -38,12 +42,30 @@ impl Counted {
         self.0.extend(seen);
     }
 
-    /// Counts, unless that passes a limit; then nothing is counted, and the answer is false. `seen` is for
+    /// Counts, unless that passes a limit; then nothing is counted, and the answer says which. `seen` is for
     /// [`Counted::keep`].
     ///
     /// # Errors
     /// Whatever the database says.
     pub async fn spend(
+        &self,
+        tx: &mut AnyConnection,
+        charge: &Charge,
+        seen: &mut Vec<Seen>,
+    ) -> Result<Option<Over>, sqlx::Error> {
+        if !self.spend_day(tx, charge, seen).await? {
+            return Ok(Some(Over::Budget));
+        }
+        match &charge.share {
+            Some(share) if !share.spend(tx).await? => {
+                undo_day(tx, charge).await?;
+                Ok(Some(Over::Share))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn spend_day(
         &self,
         tx: &mut AnyConnection,
         charge: &Charge,
@@ -92,16 +114,23 @@ impl Counted {
                     .bind(number(repo))
                     .execute(&mut *tx)
                     .await?;
-                sqlx::query("UPDATE usage SET bytes = bytes - $1 WHERE principal = $2 AND day = $3")
-                    .bind(bytes)
-                    .bind(principal)
-                    .bind(day)
-                    .execute(tx)
-                    .await?;
+                undo_day(tx, charge).await?;
                 return Ok(false);
             }
         }
         seen.push(this);
         Ok(true)
     }
+}
+
+/// Takes the bytes back that were counted in this transaction. That the repository was read today stays: it was asked for.
+async fn undo_day(tx: &mut AnyConnection, charge: &Charge) -> Result<(), sqlx::Error> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    sqlx::query("UPDATE usage SET bytes = bytes - $1 WHERE principal = $2 AND day = $3")
+        .bind(number(charge.bytes))
+        .bind(number(charge.principal))
+        .bind(charge.day)
+        .execute(tx)
+        .await?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod leaf;
 mod record;
 mod search;
 mod seat;
+mod share;
 mod tiles;
 mod writer;
 
@@ -19,5 +20,6 @@ pub use heads::{Head, Heads, HeadsError, origin};
 pub use leaf::StoredLeaf;
 pub use record::Record;
 pub use search::{Filter, SearchError, leaves, search};
+pub use share::{Over, ShareCharge};
 pub use tiles::{StoredTiles, Tiles, TilesError};
 pub use writer::{Entry, Log, LogError, Position};

@@ -24,6 +24,9 @@ pub struct Record {
     /// With which token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
+    /// Through which share, or about which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<u64>,
     /// From where.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub address: String,

@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row};
 use strongroom_envelope::SealedError;
+use strongroom_protocol::SHARE_WORDS;
 use strongroom_protocol::admin::Cursor;
 
 use super::leaf::{StoredLeaf, index, number_index};
@@ -29,6 +30,8 @@ pub struct Filter {
     pub repo: Option<u64>,
     /// With which token.
     pub token: Option<u64>,
+    /// With which tokens, if any are named; and what was done with these actions in that repository.
+    pub share: Option<(Vec<u64>, u64)>,
     /// From where.
     pub address: Option<String>,
     /// What.
@@ -94,6 +97,20 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
     add("outcome =", filter.outcome.clone().map(Value::Text));
     add("time_ms >=", filter.since_ms.map(Value::Number));
     add("time_ms <", filter.until_ms.map(Value::Number));
+    if let Some((tokens, repo)) = &filter.share {
+        let first = values.len();
+        let indexes = tokens.iter().map(|token| number_index(keys, "token", Some(*token)));
+        values.extend(indexes.chain([number_index(keys, "repo", Some(*repo))]).map(Value::Bytes));
+        values.extend(SHARE_WORDS.map(|word| Value::Text(word.to_owned())));
+        let numbers = |from: usize, count: usize| {
+            (from..from + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+        };
+        let tokens = tokens.len();
+        let made = format!("action IN ({})", numbers(first + tokens + 2, SHARE_WORDS.len()));
+        let made = format!("repo_index = ${} AND {made}", first + tokens + 1);
+        let through = (tokens > 0).then(|| format!("token_index IN ({}) OR ", numbers(first + 1, tokens)));
+        conditions.push(format!("({}{made})", through.unwrap_or_default()));
+    }
     if let Some(Cursor { time_ms, log, seq }) = filter.before {
         let first = values.len();
         values.extend([time_ms, log as i64, seq as i64].map(Value::Number));

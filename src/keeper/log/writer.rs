@@ -1,6 +1,6 @@
 //! The one writer: takes what waits, commits it as a group, answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::heads::{Heads, origin};
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::seat::Seat;
+use super::share::Over;
 use super::tiles::{Tiles, TilesError};
 use crate::change::{Change, ChangeError, publish};
 use crate::follow::Follow;
@@ -42,9 +43,9 @@ pub enum LogError {
     /// A change that meets another, such as a name that was taken.
     #[error("taken")]
     Taken,
-    /// It would pass a budget.
+    /// It would pass a budget, or what a share allows.
     #[error("over budget")]
-    OverBudget,
+    OverBudget(Over),
     /// Another keeper continued this log: this one must stop.
     #[error("another keeper continued this log")]
     Fenced,
@@ -347,25 +348,26 @@ impl Writer {
         let failed = |error: crate::state::LoadError| LogError::Failed(error.to_string());
         let mut generation = self.follow.catch_up(&mut tx).await.map_err(failed)?;
         let stale = |entry: &Entry| entry.decided.is_some_and(|decided| decided != generation);
-        let mut refused: BTreeSet<usize> = BTreeSet::new();
+        let mut refused: BTreeMap<usize, Over> = BTreeMap::new();
         let mut charges: Vec<(usize, &Charge)> = Vec::new();
         for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !stale(entry)) {
             charges.extend(entry.charge.as_ref().map(|charge| (at, charge)));
         }
-        charges.sort_by_key(|(at, charge)| (charge.principal, charge.repo, *at));
+        charges.sort_by_key(|(at, charge)| {
+            let share = charge.share.map(|share| share.share);
+            (charge.principal, charge.repo, share, *at)
+        });
         let mut seen = Vec::new();
         for (at, charge) in charges {
-            if !self.counted.spend(&mut tx, charge, &mut seen).await? {
-                refused.insert(at);
-            }
+            refused.extend(self.counted.spend(&mut tx, charge, &mut seen).await?.map(|over| (at, over)));
         }
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
         let (mut used, mut moved) = (BTreeMap::new(), Moves::new());
         for (at, entry) in entries.iter().enumerate() {
             places.push(if stale(entry) {
                 Err(LogError::Stale)
-            } else if refused.contains(&at) {
-                Err(LogError::OverBudget)
+            } else if let Some(over) = refused.get(&at) {
+                Err(LogError::OverBudget(*over))
             } else {
                 let place = (self.seat.log, tiles.size());
                 let leaf =

@@ -10,6 +10,7 @@
 
 mod assignments;
 mod roles;
+mod shares;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -24,6 +25,7 @@ use strongroom_domain::{Action, Compartment, Role};
 
 use assignments::Assignments;
 pub use roles::{RoleFileError, Roles};
+pub use shares::Allowance;
 
 /// A person or a service, as the keeper numbers them. There is no anonymous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +74,8 @@ pub struct Line {
 pub struct Question {
     /// Who asks.
     pub principal: PrincipalId,
+    /// With a token of which share, if of any: then what the principal may do otherwise is nothing here.
+    pub share: Option<u64>,
     /// To do what.
     pub action: Action,
     /// To which compartment; `None` for actions that have none.
@@ -96,8 +100,15 @@ pub enum PolicyError {
 /// What one enforcer judges.
 type Subject = (Action, Option<Compartment>);
 
+/// Who has lines of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Who {
+    Principal(PrincipalId),
+    Share(u64),
+}
+
 /// Whose own lines about it.
-type Own = (PrincipalId, Subject);
+type Own = (Who, Subject);
 
 /// Answers that are kept, at most; past it they are all forgotten.
 const KEPT_MAX: usize = 65_536;
@@ -111,6 +122,7 @@ pub struct Policy {
     enforcers: HashMap<Subject, Enforcer>,
     held: Arc<RwLock<Assignments>>,
     lines: HashMap<Own, Vec<Line>>,
+    shares: HashMap<u64, Allowance>,
     own: RwLock<HashMap<Own, Option<Arc<Enforcer>>>>,
     kept: RwLock<HashMap<Question, bool>>,
 }
@@ -138,7 +150,8 @@ impl Policy {
             enforcers.insert(*subject, enforcer(model, rows.clone(), &held, subject.0)?);
         }
         let (lines_of, own, kept) = (HashMap::new(), RwLock::default(), RwLock::default());
-        let mut policy = Self { model: model.to_owned(), rows, enforcers, held, lines: lines_of, own, kept };
+        let (model, shares) = (model.to_owned(), HashMap::new());
+        let mut policy = Self { model, rows, enforcers, held, lines: lines_of, shares, own, kept };
         lines.into_iter().try_for_each(|line| policy.add(line))?;
         Ok(policy)
     }
@@ -160,7 +173,7 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Twice`] where it is there already.
     pub fn add(&mut self, line: Line) -> Result<(), PolicyError> {
-        let of = (line.principal, (line.action, line.compartment));
+        let of = (Who::Principal(line.principal), (line.action, line.compartment));
         let lines = self.lines.entry(of).or_default();
         if lines.contains(&line) {
             return Err(PolicyError::Twice(line.action));
@@ -172,7 +185,7 @@ impl Policy {
 
     /// A line is removed.
     pub fn remove(&mut self, line: Line) {
-        let of = (line.principal, (line.action, line.compartment));
+        let of = (Who::Principal(line.principal), (line.action, line.compartment));
         if let Some(lines) = self.lines.get_mut(&of) {
             lines.retain(|held| *held != line);
             if lines.is_empty() {
@@ -182,8 +195,14 @@ impl Policy {
         self.forget(of);
     }
 
+    /// A denial of a principal is also one of the shares with it.
     fn forget(&mut self, of: Own) {
         self.own.get_mut().remove(&of);
+        self.forget_shares();
+    }
+
+    fn forget_shares(&mut self) {
+        self.own.get_mut().retain(|(who, _), _| matches!(who, Who::Principal(_)));
         self.kept.get_mut().clear();
     }
 
@@ -203,9 +222,9 @@ impl Policy {
 
     fn judge(&self, question: &Question) -> bool {
         let subject = (question.action, question.compartment);
-        let of = (question.principal, subject);
+        let of = (question.share.map_or(Who::Principal(question.principal), Who::Share), subject);
         let own;
-        let enforcer = if self.lines.contains_key(&of) {
+        let enforcer = if question.share.is_some() || self.lines.contains_key(&of) {
             own = self.own(of);
             own.as_deref()
         } else {
@@ -215,7 +234,7 @@ impl Policy {
         let Some(enforcer) = enforcer else { return false };
         let place = |place: Option<Place>| place.map_or_else(|| NOWHERE.to_owned(), place_text);
         let request = vec![
-            principal_text(question.principal),
+            question.share.map_or_else(|| principal_text(question.principal), shares::share_text),
             place(question.namespace.map(Place::Namespace)),
             place(question.repo.map(Place::Repo)),
             compartment_text(question.compartment).to_owned(),
@@ -223,13 +242,20 @@ impl Policy {
         catch_unwind(AssertUnwindSafe(|| enforcer.enforce(request))).is_ok_and(|answer| answer.unwrap_or(false))
     }
 
-    /// The enforcer of a principal with lines of its own; `None` where it can't be built: then everything is refused.
+    /// The enforcer of a principal with lines of its own, or of a share; `None` where it can't be built, or where a share says
+    /// nothing about it: then everything is refused.
     fn own(&self, of: Own) -> Option<Arc<Enforcer>> {
         if let Some(built) = self.own.read().get(&of) {
             return built.clone();
         }
-        let mut rows = self.rows.get(&of.1).cloned().unwrap_or_default();
-        rows.extend(self.lines.get(&of).into_iter().flatten().map(line_row));
+        let rows = match of.0 {
+            Who::Share(id) => self.share_rows(id, of.1)?,
+            Who::Principal(_) => {
+                let mut rows = self.rows.get(&of.1).cloned().unwrap_or_default();
+                rows.extend(self.lines.get(&of).into_iter().flatten().map(line_row));
+                rows
+            }
+        };
         let built = enforcer(&self.model, rows, &self.held, of.1.0);
         let built = built.inspect_err(|error| tracing::error!(%error, "a principal's own lines")).ok().map(Arc::new);
         let mut own = self.own.write();

@@ -18,7 +18,7 @@ fn policy(held: &[(PrincipalId, Role, Place)], lines: &[Line]) -> Policy {
 }
 
 fn ask(principal: PrincipalId, action: Action, compartment: Option<Compartment>) -> Question {
-    Question { principal, action, compartment, namespace: Some(ACME), repo: Some(LLM) }
+    Question { principal, share: None, action, compartment, namespace: Some(ACME), repo: Some(LLM) }
 }
 
 fn read(principal: PrincipalId, compartment: Compartment) -> Question {

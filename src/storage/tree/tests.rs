@@ -188,7 +188,7 @@ async fn random_edits_give_what_a_plain_map_gives_and_the_same_nodes_as_if_made_
         let (again, written) = apply(&tree, top, &all_of(&model)).await.unwrap();
         assert_eq!((again, written), (top, 0), "the same again is no change");
         let body = body(&[(Compartment::Data, top)]);
-        let view = View { catalog: &place.catalog, repo: REPO, parts: vec![(Compartment::Data, &keys)], body: &body };
+        let view = View { catalog: &place.catalog, repo: REPO, parts: vec![(Compartment::Data, &keys)], body: &body, only: None };
         let expected = lines(&model);
         assert_eq!(pages(&view, None, true, usize::MAX).await, expected);
         assert_eq!(pages(&view, None, true, 1 + numbers.below(100)).await, expected);
@@ -239,7 +239,7 @@ async fn an_edit_and_a_page_touch_few_nodes_of_a_large_directory() {
     let catalog = place.reopened().await;
     let tree = tree(&catalog, &keys);
     let body = body(&[(Compartment::Data, top)]);
-    let view = View { catalog: &catalog, repo: REPO, parts: vec![(Compartment::Data, &keys)], body: &body };
+    let view = View { catalog: &catalog, repo: REPO, parts: vec![(Compartment::Data, &keys)], body: &body, only: None };
     let page = view.list(None, true, Some(&path("f004999")), 50).await.unwrap().unwrap();
     assert_eq!((page.items[0].path(), page.more), ("f005000", true));
     assert!(catalog.cache.len() <= 8, "{}", catalog.cache.len());
@@ -378,7 +378,7 @@ async fn a_hidden_compartment_leaves_no_trace_in_pages() {
     let (other, _) = apply(&unseen, None, &all_of(&hidden)).await.unwrap();
     let both = body(&[(Compartment::Data, top), (Compartment::Logs, other)]);
     let one = body(&[(Compartment::Data, top)]);
-    let view = |body, parts| View { catalog: &place.catalog, repo: REPO, parts, body };
+    let view = |body, parts| View { catalog: &place.catalog, repo: REPO, parts, body, only: None };
     let reader = view(&both, vec![(Compartment::Data, &data)]);
     let alone = view(&one, vec![(Compartment::Data, &data)]);
     for recursive in [false, true] {
@@ -440,6 +440,7 @@ async fn the_last_commit_of_a_path_is_the_one_that_a_comparison_of_all_files_fin
         repo: REPO,
         parts: parts.iter().map(|(compartment, keys)| (*compartment, keys)).collect(),
         body: &head.body,
+        only: None,
     };
     // What a path holds: a file's content, or all that is below it.
     let at = |model: &Model, at: &str| -> Model {

@@ -40,6 +40,7 @@ pub async fn house(name: &str) -> House {
         origin: "test".to_owned(),
         recovery: Vec::new(),
         token_life_max_s: 3600,
+        share_life_max_s: 3600,
         budget_bytes: 1 << 40,
         budget_repos: 100,
         model: include_str!("../../../../policies/model.conf").to_owned(),

@@ -1,0 +1,225 @@
+//! Shares: what a principal may read of one repository with the tokens of the share, and until when.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyConnection, Row};
+use strongroom_domain::{Commit, Compartment, Network, PathGlobs, Revision};
+use strongroom_envelope::{Recipient, open_meta, seal_meta};
+use strongroom_protocol::Shared;
+
+use crate::change::ChangeError;
+use crate::keys::OwnKeys;
+use crate::policy::{Allowance, PrincipalId};
+use crate::state::{LoadError, State, Stop};
+
+/// What of a share is sealed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShareBody {
+    /// Who made it.
+    pub maker: PrincipalId,
+    /// The commit at which it was made.
+    pub commit: Commit,
+    /// The name of the revision, as its maker wrote it.
+    pub revision: Revision,
+    /// Whether it follows the branch of that name.
+    pub follow: bool,
+    /// Those that may be read.
+    pub compartments: Vec<Compartment>,
+    /// In them, the paths that the gate shows.
+    pub paths: PathGlobs,
+    /// Bytes that may be asked for.
+    pub max_bytes: Option<u64>,
+    /// Files that may be opened.
+    pub max_downloads: Option<u64>,
+    /// From where.
+    pub from: Vec<Network>,
+    /// What must be accepted first.
+    pub terms: Option<String>,
+    /// `age1…`, where files are delivered encrypted for it and in no other way.
+    pub recipient: Option<String>,
+}
+
+/// A share. It has an end at every moment of its life, and none after `last_ms`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Share {
+    /// With whom.
+    pub principal: PrincipalId,
+    /// The repository.
+    pub repo: u64,
+    /// The rest.
+    pub body: ShareBody,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Milliseconds for which it can be read, from `begun_ms` on.
+    pub life_ms: i64,
+    /// Unix milliseconds: it never lives longer, whatever else is said.
+    pub last_ms: i64,
+    /// When the clock began, Unix milliseconds; `None` until the first use, where that begins it.
+    pub begun_ms: Option<i64>,
+    /// When the terms were accepted, Unix milliseconds.
+    pub accepted_ms: Option<i64>,
+    /// Unix milliseconds.
+    pub revoked_ms: Option<i64>,
+}
+
+impl Share {
+    /// When it ends, Unix milliseconds.
+    pub fn ends_ms(&self) -> i64 {
+        self.begun_ms.map_or(self.last_ms, |begun| begun.saturating_add(self.life_ms).min(self.last_ms))
+    }
+
+    /// Why it no longer holds; `None` where it does. It holds no longer than its maker.
+    pub fn over(&self, state: &State, now_ms: i64) -> Option<&'static str> {
+        let maker = state.principals.get(&self.body.maker.0);
+        if self.revoked_ms.is_some() {
+            Some("share revoked")
+        } else if self.ends_ms() <= now_ms {
+            Some("share expired")
+        } else if maker.is_none_or(|maker| maker.removed_ms.is_some()) {
+            Some("share's maker removed")
+        } else if state.stops.contains_key(&Stop::Principal(self.body.maker.0)) {
+            Some("share's maker locked")
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is read from there.
+    pub fn is_from(&self, address: Option<IpAddr>) -> bool {
+        let from = &self.body.from;
+        from.is_empty() || address.is_some_and(|address| from.iter().any(|network| network.contains(address)))
+    }
+
+    /// Whether its terms, if it has any, were accepted.
+    pub fn is_accepted(&self) -> bool {
+        self.body.terms.is_none() || self.accepted_ms.is_some()
+    }
+
+    /// What Casbin is told of it.
+    pub fn allowance(&self) -> Allowance {
+        let (principal, repo, compartments) = (self.principal, self.repo, self.body.compartments.clone());
+        Allowance { principal, repo, compartments }
+    }
+
+    /// What the gate is told of it.
+    pub fn shared(&self) -> Shared {
+        let ShareBody { commit, revision, follow, paths, .. } = &self.body;
+        Shared { commit: *commit, revision: revision.clone(), follow: *follow, paths: paths.clone() }
+    }
+
+    /// Whether the gate asks for what it was told to show. A second look: the wall is the compartment's key.
+    pub fn shows(&self, commit: Option<Commit>, path: Option<&str>) -> bool {
+        let commit = commit.is_some_and(|commit| self.body.follow || commit == self.body.commit);
+        commit && path.is_some_and(|path| self.body.paths.matches(path))
+    }
+
+    /// The recipient of sealed deliveries.
+    pub fn recipient(&self) -> Option<Recipient> {
+        self.body.recipient.as_ref().and_then(|text| text.parse().ok())
+    }
+}
+
+/// A change of shares.
+#[derive(Serialize, Deserialize)]
+pub enum ShareChange {
+    /// A new one.
+    Made(u64, Box<Share>),
+    /// Its first use.
+    Began(u64, i64),
+    /// Another life, in milliseconds from its beginning.
+    Lives(u64, i64),
+    /// Its terms were accepted.
+    Accepted(u64, i64),
+    /// Its end.
+    Revoked(u64, i64),
+}
+
+impl ShareChange {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the transaction is then given up.
+    pub async fn write(&self, tx: &mut AnyConnection, keys: &OwnKeys) -> Result<(), ChangeError> {
+        let (text, value, id) = match self {
+            Self::Made(id, share) => return insert(tx, keys, *id, share).await,
+            Self::Began(id, at) => ("UPDATE share SET begun_ms = $1 WHERE id = $2 AND begun_ms IS NULL", at, id),
+            Self::Lives(id, life) => ("UPDATE share SET life_ms = $1 WHERE id = $2", life, id),
+            Self::Accepted(id, at) => {
+                ("UPDATE share SET accepted_ms = $1 WHERE id = $2 AND accepted_ms IS NULL", at, id)
+            }
+            Self::Revoked(id, at) => ("UPDATE share SET revoked_ms = $1 WHERE id = $2", at, id),
+        };
+        sqlx::query(text).bind(*value).bind(*id as i64).execute(tx).await?;
+        Ok(())
+    }
+
+    /// Applies it in memory, after it is durable.
+    pub fn apply(self, state: &mut State) {
+        let mut with = |id: u64, change: &dyn Fn(&mut Share)| state.shares.get_mut(&id).into_iter().for_each(change);
+        match self {
+            Self::Made(id, share) => {
+                state.policy.share(id, share.allowance());
+                state.shares.insert(id, *share);
+            }
+            Self::Began(id, at) => with(id, &|share| share.begun_ms = share.begun_ms.or(Some(at))),
+            Self::Lives(id, life) => with(id, &|share| share.life_ms = life),
+            Self::Accepted(id, at) => with(id, &|share| share.accepted_ms = share.accepted_ms.or(Some(at))),
+            Self::Revoked(id, at) => {
+                with(id, &|share| share.revoked_ms = Some(at));
+                state.policy.unshare(id);
+            }
+        }
+    }
+}
+
+async fn insert(tx: &mut AnyConnection, keys: &OwnKeys, id: u64, share: &Share) -> Result<(), ChangeError> {
+    // Postcard into a growing vector fails for no value of these types.
+    let body = postcard::to_stdvec(&share.body).expect("plain values");
+    let sealed = seal_meta(&keys.seal, &[b"share", &id.to_be_bytes()], &body).map_err(|_| ChangeError::Seal)?;
+    sqlx::query(
+        "INSERT INTO share (id, principal, repo, body_sealed, created_ms, life_ms, last_ms, begun_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(id as i64)
+    .bind(share.principal.0 as i64)
+    .bind(share.repo as i64)
+    .bind(sealed)
+    .bind(share.created_ms)
+    .bind(share.life_ms)
+    .bind(share.last_ms)
+    .bind(share.begun_ms)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Reads all of them.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64, Share>, LoadError> {
+    let mut shares = BTreeMap::new();
+    for row in sqlx::query("SELECT * FROM share").fetch_all(tx).await? {
+        let number = |column: &str| -> Result<u64, LoadError> {
+            u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
+        };
+        let id = number("id")?;
+        let sealed: Vec<u8> = row.try_get("body_sealed")?;
+        let body = open_meta(&keys.seal, &[b"share", &id.to_be_bytes()], &sealed)?;
+        let share = Share {
+            principal: PrincipalId(number("principal")?),
+            repo: number("repo")?,
+            body: postcard::from_bytes(&body).map_err(|_| LoadError::Value("share"))?,
+            created_ms: row.try_get("created_ms")?,
+            life_ms: row.try_get("life_ms")?,
+            last_ms: row.try_get("last_ms")?,
+            begun_ms: row.try_get("begun_ms")?,
+            accepted_ms: row.try_get("accepted_ms")?,
+            revoked_ms: row.try_get("revoked_ms")?,
+        };
+        shares.insert(id, share);
+    }
+    Ok(shares)
+}
