@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod key;
 mod quota;
+mod share;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use audit::Audit;
 pub use backup::{Backup, Made};
 pub use key::{Key, Rotate};
 pub use quota::Quota;
+pub use share::{NewShare, Pull, Share, Starts};
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -79,7 +81,7 @@ pub enum Command {
         #[command(flatten)]
         output: Long,
     },
-    /// Principals: create, list, show, remove
+    /// Principals: create, list, show, remove, recipient
     #[command(subcommand)]
     User(User),
     /// Roles: grant, revoke, allow, deny, list
@@ -97,6 +99,11 @@ pub enum Command {
     /// Quotas: how many bytes a namespace may store: set, list
     #[command(subcommand)]
     Quota(Quota),
+    /// Shares: what a partner may read, until when: create, list, show, extend, revoke, token, accept
+    #[command(subcommand)]
+    Share(Share),
+    /// Files of a share that is delivered sealed, opened here with one's own identity
+    Pull(Pull),
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
@@ -210,6 +217,15 @@ pub enum User {
     Remove {
         /// Which
         name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Register for whom sealed deliveries to a principal are encrypted
+    Recipient {
+        /// Whose
+        name: String,
+        /// age1…, a native one; without it, the one that is registered is taken away
+        recipient: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },

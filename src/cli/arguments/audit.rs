@@ -30,6 +30,9 @@ pub enum Audit {
         /// With which token
         #[arg(long)]
         token: Option<u64>,
+        /// Through which share, and about it
+        #[arg(long)]
+        share: Option<u64>,
         /// From where
         #[arg(long)]
         address: Option<String>,

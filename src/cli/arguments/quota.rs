@@ -27,7 +27,8 @@ pub enum Quota {
     },
 }
 
-fn bytes(text: &str) -> Result<u64, &'static str> {
+/// A size as it may be typed.
+pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     let wrong = "a size is a whole number, and KiB, MiB, GiB or TiB where it is not of bytes";
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

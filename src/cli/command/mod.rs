@@ -3,9 +3,11 @@
 mod audit;
 mod key;
 mod people;
+mod pull;
 mod quota;
 mod repo;
 mod seal;
+mod share;
 mod traces;
 mod verify;
 
@@ -55,6 +57,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Lock(lock)) => people::lock(lock),
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Quota(quota)) => quota::run(quota),
+        Some(Command::Share(share)) => share::run(share),
+        Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),

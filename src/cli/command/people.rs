@@ -22,6 +22,9 @@ pub fn user(user: User) -> Result<(), Failed> {
         User::Create { name, remote } => send(&remote, "user", &AdminCommand::UserCreate { name }),
         User::List { remote } => send(&remote, "user", &AdminCommand::UserList),
         User::Show { name, remote } => send(&remote, "user", &AdminCommand::UserShow { name }),
+        User::Recipient { name, recipient, remote } => {
+            send(&remote, "user", &AdminCommand::UserRecipient { name, recipient })
+        }
         User::Remove { name, remote } => send(&remote, "user", &AdminCommand::UserRemove { name }),
     }
 }

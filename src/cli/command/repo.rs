@@ -47,7 +47,8 @@ pub fn run(repo: Repo) -> Result<(), Failed> {
     Ok(())
 }
 
-fn confirmed(question: &str) -> bool {
+/// Whether the one at the terminal says yes.
+pub fn confirmed(question: &str) -> bool {
     eprint!("{question} [y/N] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
