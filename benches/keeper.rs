@@ -33,6 +33,7 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         origin: "strongroom".to_owned(),
         recovery: Vec::new(),
         token_life_max_s: 3600,
+        share_life_max_s: 3600,
         budget_bytes: 1 << 40,
         budget_repos: 1 << 40,
         model: MODEL.to_owned(),
@@ -132,7 +133,7 @@ fn decide(grants: u64, rounds: usize) -> Result<(), Failed> {
         let n = n * 7919 % grants;
         let namespace = Some(1 + if own { n / EACH } else { (n / EACH + 1) % grants.div_ceil(EACH) });
         let (action, compartment) = (Action::RepoRead, Some(Compartment::Weights));
-        Question { principal: PrincipalId(1 + n), action, compartment, namespace, repo: Some(1 + n) }
+        Question { principal: PrincipalId(1 + n), share: None, action, compartment, namespace, repo: Some(1 + n) }
     };
     const ASKED: u64 = 2000;
     let mut asked = 0;

@@ -4,9 +4,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{
-    Action, Commit, Compartment, GitBlob, Network, RepoKind, RepoName, RepoPath, Revision, Role, Sha256,
-};
+use crate::{Action, Commit, Compartment, GitBlob, Network, RepoKind, RepoName, RepoPath, Revision, Role, Sha256};
 
 macro_rules! as_text {
     ($($name:ident),*) => { $(

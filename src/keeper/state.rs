@@ -10,8 +10,8 @@ use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_met
 
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
 use crate::orders::Orders;
-use crate::share::{self, Share};
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
+use crate::share::{self, Share};
 
 /// Why the state can't be loaded.
 #[derive(Debug, thiserror::Error)]

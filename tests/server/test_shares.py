@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import time
 import urllib.request
 
 import pytest
 
-from conftest import PROGRAM, Person, commit
+from conftest import PROGRAM, STORES, Person, commit
 from fleet import Fleet
 from postgres import programs
 from test_promises import SlowDownload
@@ -485,6 +486,12 @@ def test_what_is_asked_for_is_counted_ranges_too_and_past_the_limit_is_429(serve
     assert get(bytes_, weights, Range="bytes=0-9").status == 206
     assert get(bytes_, weights, Range="bytes=0-0").status == 429
     assert owner.strongroom("share", "show", bytes_.share_id)["used_bytes"] == 100
+    if not STORES.postgres:
+        # What a share refuses uses nothing of its principal's day.
+        with sqlite3.connect(server.data / "keeper" / "keeper.db") as database:
+            id = owner.strongroom("user", "show", "counted")["id"]
+            used = database.execute("SELECT sum(bytes) FROM usage WHERE principal = ?", (id,)).fetchone()[0]
+        assert used == shown["used_bytes"] + 100
     # Another share with the same principal has its own.
     assert get(share(owner, at, "counted", "--max-downloads", "1")).status == 200
     for wrong in (["--max-downloads", "0"], ["--max-bytes", "0"]):

@@ -48,8 +48,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
         return Err(Refused::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the stored file was tampered with"));
     }
     let (commit, path) = (Some(commit.id), said.1);
-    let reference =
-        ObjectRef { compartment: Some(compartment), commit, path: path.clone(), envelope, size: file.size };
+    let reference = ObjectRef { compartment: Some(compartment), commit, path: path.clone(), envelope, size: file.size };
     let head = gate.keeper.deliver_sealed(&grant, reference).await?;
     let length = ciphertext_len(file.size).ok_or(ObjectError::Missing)?;
     let reader = gate.objects.open(object, length, 0..length).await?;

@@ -23,7 +23,8 @@ pub(super) struct Allowed {
 /// Whether policy and scope allow an action that has no compartments, at a place.
 pub(super) fn may(state: &State, subject: &Subject, action: Action, namespace: Option<u64>, repo: Option<u64>) -> bool {
     let Some(token) = state.tokens.get(&subject.token) else { return false };
-    let question = Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
+    let question =
+        Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
     state.policy.allows(&question) && in_scope(token, action, None, namespace, repo)
 }
 
@@ -36,7 +37,8 @@ pub(super) fn compartments(
     repo: Option<u64>,
 ) -> Vec<Compartment> {
     let Some(token) = state.tokens.get(&subject.token) else { return Vec::new() };
-    let question = Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
+    let question =
+        Question { principal: subject.principal, share: subject.share, action, compartment: None, namespace, repo };
     let mut allowed = state.policy.compartments(&question);
     allowed.retain(|part| in_scope(token, action, Some(*part), namespace, repo));
     allowed

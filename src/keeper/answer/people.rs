@@ -114,7 +114,8 @@ impl Core {
             return Err(Refusal::Conflict("that name is taken, or was, and is never given to another".to_owned()));
         }
         let id = State::next(&state.principals);
-        let principal = Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None, recipient: None };
+        let principal =
+            Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None, recipient: None };
         let shown = user_json(state, id, &principal);
         Ok((shown, vec![Change::Principal(id, principal)]))
     }
@@ -155,7 +156,9 @@ impl Core {
         record.subject = Some(super::cut(name, 96));
         let (id, _) = user(state, name)?;
         if recipient.is_some_and(|text| text.parse::<strongroom_envelope::Recipient>().is_err()) {
-            return Err(invalid("a recipient is a native one of age (age1...): one of a plug-in names a program to run"));
+            return Err(invalid(
+                "a recipient is a native one of age (age1...): one of a plug-in names a program to run",
+            ));
         }
         let shown = json!({"user": name, "recipient": recipient});
         Ok((shown, vec![Change::Recipient(id, recipient.map(str::to_owned))]))

@@ -117,9 +117,7 @@ impl Core {
                 let held: Vec<Value> = held.map(|(id, share)| shown(state, *id, share)).collect();
                 Ok((json!({"shares": held}), Vec::new()))
             }
-            ShareCommand::Show { id } => {
-                Ok((shown(state, *id, managed(state, subject, *id, record)?), Vec::new()))
-            }
+            ShareCommand::Show { id } => Ok((shown(state, *id, managed(state, subject, *id, record)?), Vec::new())),
             ShareCommand::Extend { id, life_s } => extend(state, subject, *id, *life_s, record),
             ShareCommand::Revoke { id } => {
                 let share = managed(state, subject, *id, record)?;
@@ -160,8 +158,7 @@ impl Core {
 
     fn share_create(&self, state: &State, subject: &Subject, spec: &ShareSpec, record: &mut Record) -> Outcome {
         // A token of a share makes none: policy knows no line for it.
-        let allowed =
-            self.judge_repo(state, subject.clone(), Action::ShareManage, spec.kind, &spec.repo, record)?;
+        let allowed = self.judge_repo(state, subject.clone(), Action::ShareManage, spec.kind, &spec.repo, record)?;
         let repo = allowed.repo.ok_or(Refusal::NotFound)?;
         let mut compartments = spec.compartments.clone();
         compartments.sort();

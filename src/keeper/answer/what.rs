@@ -111,9 +111,13 @@ impl Did {
         let text = |text: Option<String>| text.unwrap_or_default();
         match (record.action.as_str(), record.outcome.as_str()) {
             (_, "denied" | "malformed") => self.denied += 1,
+            // Its digest is that of the terms.
+            (action, _) if action.starts_with("share.") => {}
             // What was opened counts as read, whether or not a delivery was recorded after it. What a writer sent itself
             // and the gate puts together is no reading.
-            ("object.open" | "object.rewrap" | "object.recover", _) if record.compartments.iter().all(|part| part != "inbox") => {
+            ("object.open" | "object.rewrap" | "object.recover", _)
+                if record.compartments.iter().all(|part| part != "inbox") =>
+            {
                 let [kind, repo] = [text(record.kind), text(record.repo)];
                 let key = [kind, repo, text(record.revision), record.compartments.concat(), text(record.path)];
                 let read = self.reads.entry(key).or_default();

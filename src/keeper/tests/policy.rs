@@ -47,8 +47,8 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
     let expected = format!(
         "reader: repo.read(docs+config+weights+data+code) repo.list whoami\n\
          writer: repo.read({all}) repo.list repo.write({all}) whoami\n\
-         maintainer: repo.read({all}) repo.list repo.write({all}) repo.manage whoami\n\
-         owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete whoami\n\
+         maintainer: repo.read({all}) repo.list repo.write({all}) repo.manage share.manage whoami\n\
+         owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete share.manage whoami\n\
          partner: whoami\n\
          auditor: whoami audit.read\n\
          security: whoami lock.manage audit.read metrics.read\n\

@@ -188,7 +188,13 @@ async fn random_edits_give_what_a_plain_map_gives_and_the_same_nodes_as_if_made_
         let (again, written) = apply(&tree, top, &all_of(&model)).await.unwrap();
         assert_eq!((again, written), (top, 0), "the same again is no change");
         let body = body(&[(Compartment::Data, top)]);
-        let view = View { catalog: &place.catalog, repo: REPO, parts: vec![(Compartment::Data, &keys)], body: &body, only: None };
+        let view = View {
+            catalog: &place.catalog,
+            repo: REPO,
+            parts: vec![(Compartment::Data, &keys)],
+            body: &body,
+            only: None,
+        };
         let expected = lines(&model);
         assert_eq!(pages(&view, None, true, usize::MAX).await, expected);
         assert_eq!(pages(&view, None, true, 1 + numbers.below(100)).await, expected);
