@@ -121,7 +121,7 @@ impl Core {
             ShareCommand::Extend { id, life_s } => extend(state, subject, *id, *life_s, record),
             ShareCommand::Revoke { id } => {
                 let share = managed(state, subject, *id, record)?;
-                let change = share.revoked_ms.is_none().then(|| ShareChange::Revoked(*id, record.time_ms));
+                let change = share.revoked_ms.is_none().then_some(ShareChange::Revoked(*id, record.time_ms));
                 Ok((json!({"revoked": id}), change.map(Change::Share).into_iter().collect()))
             }
             ShareCommand::Token { id } => {
@@ -150,7 +150,7 @@ impl Core {
                     }
                     Some(_) => {}
                 }
-                let change = share.accepted_ms.is_none().then(|| ShareChange::Accepted(id, record.time_ms));
+                let change = share.accepted_ms.is_none().then_some(ShareChange::Accepted(id, record.time_ms));
                 Ok((json!({"accepted": read.to_string()}), change.map(Change::Share).into_iter().collect()))
             }
         }
