@@ -19,6 +19,13 @@ pub struct Charge {
     pub limits: (u64, u64),
 }
 
+impl Charge {
+    /// All but how much.
+    pub fn of(&self) -> (u64, i64, Option<u64>, (u64, u64)) {
+        (self.principal, self.day, self.repo, self.limits)
+    }
+}
+
 /// A repository that a principal reads on a day.
 type Seen = (u64, i64, u64);
 
