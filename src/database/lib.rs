@@ -1,6 +1,7 @@
 //! Opens a SQL database, SQLite or PostgreSQL, for the same statements: BIGINT, TEXT and BLOB, `$1` and `ON CONFLICT` only.
 
 mod dump;
+mod read;
 mod remote;
 
 use std::path::PathBuf;
@@ -56,14 +57,15 @@ pub struct Database {
     pub writer: AnyPool,
     /// For reading; never waits for the writer.
     pub reader: AnyPool,
+    kept: read::Kept,
     begin: &'static str,
     snapshot: &'static str,
     /// Of a server: how one more connection is made.
     url: Option<Arc<Zeroizing<String>>>,
 }
 
-/// Connections for reading.
-const READERS: u32 = 4;
+/// Connections for reading, those that are kept among them.
+const READERS: u32 = 4 + read::KEPT_MAX as u32;
 /// Connections to a server for writing.
 const REMOTE_WRITERS: u32 = 4;
 /// How long a request waits for a connection. A database that is gone is a refusal, not a hang.
@@ -143,7 +145,7 @@ impl Database {
             None => ("BEGIN IMMEDIATE", "BEGIN"),
             Some(_) => ("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         };
-        Self { writer, reader, begin, snapshot, url }
+        Self { writer, reader, kept: read::Kept::default(), begin, snapshot, url }
     }
 
     /// A transaction that sees the database as it is now, and nothing that is written later.

@@ -203,11 +203,15 @@ async fn run(
     tokio::spawn(sweep(gate.clone()));
     ready(address);
     let service = routes::router(gate.clone());
+    // On a thread that serves, not on this one: each connection would begin by waking another thread.
+    let mut accepting =
+        tokio::spawn(http::accept(listener, tls, service, settings.connections_max, settings.deadlines));
     tokio::select! {
-        () = http::accept(listener, tls, service, settings.connections_max, settings.deadlines) => {}
+        _ = &mut accepting => {}
         _ = told.recv() => {}
         () = keeper.lost() => return Err(ServeError::Keeper(Refusal::Unavailable("its socket ended".to_owned()))),
     }
+    accepting.abort();
     // Streams in flight may finish; those that do not are cut, and each leaves the record of what it sent.
     let drained = async || {
         while Arc::strong_count(&gate.recording) > 1 {

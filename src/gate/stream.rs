@@ -124,7 +124,7 @@ impl Drop for State {
         let held = self.held.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = keeper.delivered(grant.id(), path, range, bytes).await {
+                if let Err(error) = keeper.delivered(grant, path, range, bytes).await {
                     tracing::error!(%error, "a delivery was not recorded");
                 }
                 drop(held);

@@ -24,7 +24,8 @@ pub type Failure = Refusal;
 /// A keeper's decision that allows. Can be built only from a keeper's reply; when it is dropped, the keeper forgets it.
 pub struct Grant {
     parts: GrantParts,
-    release: mpsc::UnboundedSender<GrantId>,
+    /// None where the keeper forgets it by itself.
+    release: Option<mpsc::UnboundedSender<GrantId>>,
 }
 
 impl Grant {
@@ -50,7 +51,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         // The receiver is gone only with the connection, and then the keeper has forgotten all of its grants.
-        let _ = self.release.send(self.parts.id);
+        let _ = self.release.take().map(|release| release.send(self.parts.id));
     }
 }
 
@@ -144,7 +145,7 @@ impl Keeper {
     }
 
     fn grant(&self, parts: GrantParts) -> Grant {
-        Grant { parts, release: self.release.clone() }
+        Grant { parts, release: Some(self.release.clone()) }
     }
 
     /// Says which actions the routes name; `true` for a sealed keeper.
@@ -246,18 +247,19 @@ impl Keeper {
         }
     }
 
-    /// Records what was really sent.
+    /// Records what was really sent, with which the grant ends.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn delivered(
         &self,
-        grant: GrantId,
+        mut grant: Grant,
         path: Option<String>,
         range: std::ops::Range<u64>,
         bytes: u64,
     ) -> Result<(), Refusal> {
-        let complete = bytes == range.end - range.start;
+        grant.release = None;
+        let (grant, complete) = (grant.id(), bytes == range.end - range.start);
         self.done(Request::Delivered { grant, path, start: range.start, end: range.end, bytes, complete }).await
     }
 

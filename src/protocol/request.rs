@@ -155,7 +155,7 @@ pub enum Request {
         /// Header, the compartment it is of (`None` for the inbox), and the new one's.
         envelopes: Vec<Rewrapped>,
     },
-    /// What was really sent of an object.
+    /// What was really sent of an object: the last word of a grant, which ends with it.
     Delivered {
         /// Under which grant.
         grant: GrantId,

@@ -188,11 +188,13 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn find_ref(&self, repo: RepoId, shared: &MetaKeys, name: &str) -> Result<Option<Ref>, CatalogError> {
-        let row = sqlx::query("SELECT kind, target FROM ref WHERE repo = $1 AND name_index = $2")
-            .bind(repo.to_vec())
-            .bind(Self::ref_index(shared, name))
-            .fetch_optional(&self.database.reader)
-            .await?;
+        let index = Self::ref_index(shared, name);
+        let query = || {
+            sqlx::query("SELECT kind, target FROM ref WHERE repo = $1 AND name_index = $2")
+                .bind(repo.to_vec())
+                .bind(index.clone())
+        };
+        let row = self.database.read_one(query).await?;
         let Some(row) = row else { return Ok(None) };
         let kind = if row.try_get::<String, _>("kind")? == "tag" { RefKind::Tag } else { RefKind::Branch };
         Ok(Some(Ref { name: name.to_owned(), kind, target: bytes20(row.try_get("target")?)? }))

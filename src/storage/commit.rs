@@ -99,11 +99,8 @@ impl Catalog {
             Some(sealed) => sealed,
             None => {
                 let text = "SELECT parent, time_ms, body_sealed FROM commit_object WHERE repo = $1 AND id = $2";
-                let row = sqlx::query(text)
-                    .bind(repo.to_vec())
-                    .bind(id.as_bytes().to_vec())
-                    .fetch_optional(&self.database.reader)
-                    .await?;
+                let query = || sqlx::query(text).bind(repo.to_vec()).bind(id.as_bytes().to_vec());
+                let row = self.database.read_one(query).await?;
                 let row = row.ok_or(CatalogError::Value("commit"))?;
                 let parent = row.try_get::<Option<Vec<u8>>, _>("parent")?.map(bytes20).transpose()?;
                 let commit = Some((parent, row.try_get("time_ms")?));
@@ -269,16 +266,18 @@ impl Catalog {
         keys: &MetaKeys,
         digest: &Sha256,
     ) -> Result<Option<(ObjectId, Vec<u8>, u64)>, CatalogError> {
-        let row = sqlx::query(
-            "SELECT e.object, e.header, e.size FROM content c JOIN envelope e \
-             ON e.repo = c.repo AND e.compartment = c.compartment AND e.object = c.object \
-             WHERE c.repo = $1 AND c.compartment = $2 AND c.digest_index = $3",
-        )
-        .bind(repo.to_vec())
-        .bind(compartment.word())
-        .bind(content_index(keys, digest))
-        .fetch_optional(&self.database.reader)
-        .await?;
+        let index = content_index(keys, digest);
+        let query = || {
+            sqlx::query(
+                "SELECT e.object, e.header, e.size FROM content c JOIN envelope e \
+                 ON e.repo = c.repo AND e.compartment = c.compartment AND e.object = c.object \
+                 WHERE c.repo = $1 AND c.compartment = $2 AND c.digest_index = $3",
+            )
+            .bind(repo.to_vec())
+            .bind(compartment.word())
+            .bind(index.clone())
+        };
+        let row = self.database.read_one(query).await?;
         let Some(row) = row else { return Ok(None) };
         let object: Vec<u8> = row.try_get("object")?;
         let object = object.try_into().map(ObjectId).map_err(|_| CatalogError::Value("object id"))?;
@@ -295,12 +294,13 @@ impl Catalog {
         compartment: Compartment,
         object: ObjectId,
     ) -> Result<Vec<u8>, CatalogError> {
-        let row = sqlx::query("SELECT header FROM envelope WHERE repo = $1 AND compartment = $2 AND object = $3")
-            .bind(repo.to_vec())
-            .bind(compartment.word())
-            .bind(object.0.to_vec())
-            .fetch_optional(&self.database.reader)
-            .await?;
+        let query = || {
+            sqlx::query("SELECT header FROM envelope WHERE repo = $1 AND compartment = $2 AND object = $3")
+                .bind(repo.to_vec())
+                .bind(compartment.word())
+                .bind(object.0.to_vec())
+        };
+        let row = self.database.read_one(query).await?;
         Ok(row.ok_or(CatalogError::Value("envelope"))?.try_get("header")?)
     }
 }

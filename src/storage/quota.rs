@@ -178,10 +178,8 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn stored(&self, place: u64) -> Result<u64, CatalogError> {
-        let row = sqlx::query("SELECT bytes FROM stored_place WHERE place = $1 AND what = 'file'")
-            .bind(number(place))
-            .fetch_optional(&self.database.reader)
-            .await?;
+        let text = "SELECT bytes FROM stored_place WHERE place = $1 AND what = 'file'";
+        let row = self.database.read_one(|| sqlx::query(text).bind(number(place))).await?;
         let bytes: i64 = row.map(|row| row.try_get("bytes")).transpose()?.unwrap_or(0);
         Ok(u64::try_from(bytes).unwrap_or(0))
     }

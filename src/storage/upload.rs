@@ -129,11 +129,12 @@ impl Catalog {
         principal: &str,
     ) -> Result<Option<Upload>, CatalogError> {
         let index = digest_index(inbox, digest, principal);
-        let row = sqlx::query("SELECT object, header, claim_sealed FROM upload WHERE repo = $1 AND digest_index = $2")
-            .bind(repo.to_vec())
-            .bind(index.clone())
-            .fetch_optional(&self.database.reader)
-            .await?;
+        let query = || {
+            sqlx::query("SELECT object, header, claim_sealed FROM upload WHERE repo = $1 AND digest_index = $2")
+                .bind(repo.to_vec())
+                .bind(index.clone())
+        };
+        let row = self.database.read_one(query).await?;
         let Some(row) = row else { return Ok(None) };
         let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
         let claim = open_claim(repo, inbox, &index, object, &header, row.try_get("claim_sealed")?)?;
@@ -181,11 +182,12 @@ impl Catalog {
         principal: &str,
     ) -> Result<Option<Xorb>, CatalogError> {
         let index = index(inbox, b"xorb", hash, principal);
-        let row = sqlx::query("SELECT object, header, chunks_sealed FROM xorb WHERE repo = $1 AND hash_index = $2")
-            .bind(repo.to_vec())
-            .bind(index.clone())
-            .fetch_optional(&self.database.reader)
-            .await?;
+        let query = || {
+            sqlx::query("SELECT object, header, chunks_sealed FROM xorb WHERE repo = $1 AND hash_index = $2")
+                .bind(repo.to_vec())
+                .bind(index.clone())
+        };
+        let row = self.database.read_one(query).await?;
         let Some(row) = row else { return Ok(None) };
         let (object, header) = (object(row.try_get("object")?)?, row.try_get::<Vec<u8>, _>("header")?);
         let claim = open_claim(repo, inbox, &index, object, &header, row.try_get("chunks_sealed")?)?;

@@ -44,10 +44,12 @@ pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<Un
             Ok(Some(gate)) => {
                 let (keeper, failed) = (Arc::clone(&keeper), |error: std::io::Error| Failed(error.to_string()));
                 gate.set_nonblocking(true).map_err(failed)?;
-                let served = runtime.block_on(async move {
+                // On a thread that answers, not on this one: each question would begin by waking another thread.
+                let serving = runtime.spawn(async move {
                     let gate = tokio::net::UnixStream::from_std(gate).map_err(failed)?;
                     strongroom_keeper::serve(keeper, gate).await.map_err(|error| Failed(error.to_string()))
                 });
+                let served = runtime.block_on(serving).unwrap_or_else(|error| Err(Failed(error.to_string())));
                 match served {
                     Ok(()) => tracing::info!("a gate's socket ended"),
                     Err(error) => tracing::error!(%error, "a gate is served no longer"),

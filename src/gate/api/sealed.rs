@@ -81,7 +81,7 @@ impl Drop for Sent {
         let (total, bytes) = (self.total, self.bytes);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = keeper.delivered(grant.id(), path, 0..total, bytes).await {
+                if let Err(error) = keeper.delivered(grant, path, 0..total, bytes).await {
                     tracing::error!(%error, "a delivery was not recorded");
                 }
                 drop(held);
@@ -107,18 +107,19 @@ async fn step(state: Option<State>) -> Step {
         return Some((Err(std::io::Error::other("the grant is over")), None));
     }
     let piece = match state.head.take() {
-        Some(head) => head,
+        Some(head) => Bytes::from(head),
         None if state.at >= state.end => return None,
         None => {
-            let mut buffer = vec![0; RUN.min(state.end - state.at) as usize];
+            let length = RUN.min(state.end - state.at) as usize;
+            let mut buffer = state.sent.gate.buffers.take(length);
             if let Err(error) = state.reader.read(state.at, &mut buffer).await {
                 return Some((Err(std::io::Error::other(error.to_string())), None));
             }
-            state.at += buffer.len() as u64;
-            buffer
+            state.at += length as u64;
+            buffer.freeze(0..length)
         }
     };
     crate::metrics::SENT.add(piece.len() as u64);
     state.sent.bytes += piece.len() as u64;
-    Some((Ok(Bytes::from(piece)), Some(state)))
+    Some((Ok(piece), Some(state)))
 }

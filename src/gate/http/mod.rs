@@ -1,6 +1,8 @@
 //! The listener: TLS under a deadline, strict HTTP/1.1, bounded everything.
 
+mod ahead;
 mod hygiene;
+mod tls;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,22 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ahead::Ahead;
 use axum::Router;
 use axum::extract::Request;
+pub use hygiene::clean;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+pub use tls::tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, version};
-
-use crate::gate::Settings;
-pub use hygiene::clean;
 
 /// How long a client may take. Past each of them the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,33 +65,6 @@ impl Cut {
     }
 }
 
-/// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
-pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
-    let folder = settings.data_dir.join("tls");
-    let read = |what: &str, error: &dyn std::fmt::Display| format!("{}: {error}", folder.join(what).display());
-    let chain = |name: &str| -> Result<Vec<_>, String> {
-        let found = CertificateDer::pem_file_iter(folder.join(name)).map_err(|error| read(name, &error))?;
-        found.collect::<Result<_, _>>().map_err(|error| read(name, &error))
-    };
-    // Beside its key where it can be, so that the two can't be of different renewals.
-    let beside = chain("server.key")?;
-    let chain = if beside.is_empty() { chain("server.pem")? } else { beside };
-    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
-    // Records are the dearest part of a large answer, and ring's AES-256-GCM costs half of aws-lc's here.
-    let cipher_suites = tokio_rustls::rustls::crypto::ring::DEFAULT_CIPHER_SUITES.to_vec();
-    let provider = CryptoProvider { cipher_suites, ..tokio_rustls::rustls::crypto::aws_lc_rs::default_provider() };
-    let provider = Arc::new(provider);
-    let versions: &[&_] = if settings.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    let mut config = config.map_err(|error| error.to_string())?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 /// Accepts for ever. Past the bound, connections wait in the kernel's queue.
 pub async fn accept(
     listener: TcpListener,
@@ -126,7 +97,7 @@ pub async fn accept(
             let peer = Peer { ip: peer.ip(), cut: Arc::default() };
             // A second descriptor, by which a cut connection is told to forget what it did not send yet.
             let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
-            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(socket)).await else {
+            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(Ahead::new(socket))).await else {
                 crate::metrics::HANDSHAKES_FAILED.add(1);
                 return;
             };

@@ -23,7 +23,7 @@ impl Core {
         bytes: u64,
         complete: bool,
     ) -> Result<Reply, Refusal> {
-        self.recorded(|state, record| {
+        let recorded = self.recorded(|state, record| {
             // What was sent is recorded even where the grant ended meanwhile: that is when it matters.
             let live = self.grants.lock().get(grant).cloned().ok_or(Refusal::Over)?;
             describe(state, &live, record, "object.deliver");
@@ -32,8 +32,10 @@ impl Core {
             record.bytes = Some(bytes);
             record.outcome = if complete { "done" } else { "cut" }.to_owned();
             Ok(Reply::Done)
-        })
-        .await
+        });
+        let recorded = recorded.await;
+        self.grants.lock().remove(grant);
+        recorded
     }
 
     pub(super) async fn answer_wrote(

@@ -23,6 +23,13 @@ pub struct Charge {
     pub share: Option<ShareCharge>,
 }
 
+impl Charge {
+    /// All but how much.
+    pub fn of(&self) -> (u64, i64, Option<u64>, (u64, u64), Option<u64>) {
+        (self.principal, self.day, self.repo, self.limits, self.share.map(|share| share.share))
+    }
+}
+
 /// A repository that a principal reads on a day.
 type Seen = (u64, i64, u64);
 

@@ -358,8 +358,17 @@ impl Writer {
             (charge.principal, charge.repo, share, *at)
         });
         let mut seen = Vec::new();
-        for (at, charge) in charges {
-            refused.extend(self.counted.spend(&mut tx, charge, &mut seen).await?.map(|over| (at, over)));
+        // What one principal reads of one repository is counted at once, unless that passes the limit: then one by one.
+        for run in charges.chunk_by(|(_, one), (_, other)| one.of() == other.of()) {
+            let bytes = run.iter().fold(0_u64, |sum, (_, charge)| sum.saturating_add(charge.bytes));
+            let whole = Charge { bytes, ..*run[0].1 };
+            if run.len() > 1 && whole.share.is_none() && self.counted.spend(&mut tx, &whole, &mut seen).await?.is_none()
+            {
+                continue;
+            }
+            for (at, charge) in run {
+                refused.extend(self.counted.spend(&mut tx, charge, &mut seen).await?.map(|over| (*at, over)));
+            }
         }
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
         let (mut used, mut moved) = (BTreeMap::new(), Moves::new());
@@ -384,7 +393,7 @@ impl Writer {
             tx.rollback().await?;
             return Ok(Written { places, generation, checkpoint: None, used, moved });
         }
-        insert(&mut tx, &leaves).await?;
+        insert(&mut tx, self.database.is_shared(), &leaves).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
         }
@@ -413,21 +422,28 @@ const COLUMN_COUNT: usize = 12;
 
 /// Rows of one statement: each statement is a way to the server and back, and each of these texts is prepared once.
 const ROWS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
-static TEXTS: [OnceLock<String>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+static TEXTS: [[OnceLock<String>; ROWS.len()]; 2] = [const { [const { OnceLock::new() }; ROWS.len()] }; 2];
 
-fn text(rows: usize) -> String {
+/// PostgreSQL wants its parameters numbered; SQLite's driver looks each one's name up in a list of all of them, unless they
+/// have none.
+fn text(rows: usize, numbered: bool) -> String {
+    let parameter = |n: usize| if numbered { format!("${n}") } else { "?".to_owned() };
     let row = |at: usize| {
-        let numbers: Vec<String> = (1..=COLUMN_COUNT).map(|n| format!("${}", at * COLUMN_COUNT + n)).collect();
-        format!("({})", numbers.join(", "))
+        let row: Vec<String> = (1..=COLUMN_COUNT).map(|n| parameter(at * COLUMN_COUNT + n)).collect();
+        format!("({})", row.join(", "))
     };
     let rows: Vec<String> = (0..rows).map(row).collect();
     format!("{COLUMNS}{}", rows.join(", "))
 }
 
-pub(super) async fn insert(tx: &mut AnyConnection, mut leaves: &[StoredLeaf]) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    tx: &mut AnyConnection,
+    numbered: bool,
+    mut leaves: &[StoredLeaf],
+) -> Result<(), sqlx::Error> {
     while let Some(at) = ROWS.iter().position(|rows| *rows <= leaves.len()) {
         let (now, later) = leaves.split_at(ROWS[at]);
-        let mut query = sqlx::query(TEXTS[at].get_or_init(|| text(ROWS[at])).as_str());
+        let mut query = sqlx::query(TEXTS[usize::from(numbered)][at].get_or_init(|| text(ROWS[at], numbered)).as_str());
         for leaf in now {
             query = query
                 .bind(leaf.log as i64)

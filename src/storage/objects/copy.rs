@@ -6,7 +6,7 @@ use strongroom_domain::Sha256;
 use super::{ObjectError, ObjectId, Objects};
 
 /// Bytes that are read at once.
-const RUN: u64 = 1024 * 1024;
+const RUN: u64 = 256 * 1024;
 
 impl Objects {
     /// The SHA-256 of a payload as it lies, nonce and all.

@@ -3,9 +3,12 @@
 mod copy;
 mod reader;
 mod s3;
+mod staged;
 mod writer;
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -13,12 +16,12 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 pub use reader::ObjectReader;
 pub use s3::{S3, S3Error};
+use staged::{Blocks, Staged};
 pub use writer::ObjectWriter;
-use writer::Parts;
 
 /// Why an object can't be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +40,25 @@ pub enum ObjectError {
     Randomness,
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl From<io::Error> for ObjectError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            _ if is_full(&error) => Self::Full,
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Self::Missing,
+            _ => Self::Store(error.to_string()),
+        }
+    }
+}
+
 impl From<object_store::Error> for ObjectError {
     fn from(error: object_store::Error) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(inner) = cause {
-            if let Some(io) = inner.downcast_ref::<std::io::Error>()
-                && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-            {
+            if inner.downcast_ref::<io::Error>().is_some_and(is_full) {
                 return Self::Full;
             }
             cause = inner.source();
@@ -75,6 +90,11 @@ impl ObjectId {
         let hex = self.to_string();
         Path::from_iter([&hex[..2], &hex[2..]])
     }
+
+    fn place(self, folder: &FsPath) -> PathBuf {
+        let hex = self.to_string();
+        folder.join(&hex[..2]).join(&hex[2..])
+    }
 }
 
 impl fmt::Display for ObjectId {
@@ -95,6 +115,7 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// Of a directory: where it is.
     folder: Option<PathBuf>,
+    blocks: Blocks,
 }
 
 impl Objects {
@@ -104,7 +125,7 @@ impl Objects {
     /// [`ObjectError::Store`] where it is none.
     pub fn local(folder: &FsPath) -> Result<Self, ObjectError> {
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()) })
+        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()), blocks: Blocks::default() })
     }
 
     /// A bucket. Opens no connection.
@@ -112,7 +133,7 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::Store`] for an endpoint or certificates that can't be used.
     pub fn s3(bucket: &S3) -> Result<Self, ObjectError> {
-        Ok(Self { store: bucket.connect(true)?, folder: None })
+        Ok(Self { store: bucket.connect(true)?, folder: None, blocks: Blocks::default() })
     }
 
     /// Writes a whole object.
@@ -126,8 +147,10 @@ impl Objects {
 
     /// Begins an object that comes in pieces.
     pub fn begin(&self, id: ObjectId) -> ObjectWriter {
-        let cut = if self.folder.is_some() { Parts::DIRECTORY } else { Parts::BUCKET };
-        ObjectWriter::new(self.store.clone(), id.path(), cut)
+        match &self.folder {
+            Some(folder) => ObjectWriter::file(Staged::new(self.blocks.clone(), id.place(folder))),
+            None => ObjectWriter::bucket(self.store.clone(), id.path()),
+        }
     }
 
     /// Opens an object of this length to read, most of all `wanted` of it: from there on a bucket sends it in one piece.
@@ -135,17 +158,15 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::Missing`] where it is not there, or has another length. Of a bucket, the first read says so.
     pub async fn open(&self, id: ObjectId, length: u64, wanted: Range<u64>) -> Result<ObjectReader, ObjectError> {
-        if self.folder.is_none() {
+        let Some(folder) = &self.folder else {
             return Ok(ObjectReader::remote(self.store.clone(), id.path(), length, wanted));
-        }
-        let found = self.store.get(&id.path()).await?;
-        if found.meta.size != length {
+        };
+        // Shorter than the way to another thread.
+        let file = File::open(id.place(folder))?;
+        if file.metadata()?.len() != length {
             return Err(ObjectError::Missing);
         }
-        match found.payload {
-            GetResultPayload::File(file, _) => Ok(ObjectReader::file(file)),
-            GetResultPayload::Stream(_) => Err(ObjectError::Store("a store of another kind".to_owned())),
-        }
+        Ok(ObjectReader::file(file))
     }
 
     /// Every object that was written before a moment, by the store's clock.
@@ -184,17 +205,14 @@ impl Objects {
     /// # Errors
     /// [`ObjectError`].
     pub fn remove_staged(&self) -> Result<u64, ObjectError> {
-        let failed = |error: std::io::Error| ObjectError::Store(error.to_string());
         let mut removed = 0;
         let Some(folder) = &self.folder else { return Ok(0) };
-        for folder in std::fs::read_dir(folder).map_err(failed)? {
-            let folder = folder.map_err(failed)?.path();
-            for file in
-                folder.is_dir().then(|| std::fs::read_dir(&folder)).transpose().map_err(failed)?.into_iter().flatten()
-            {
-                let file = file.map_err(failed)?;
+        for folder in std::fs::read_dir(folder)? {
+            let folder = folder?.path();
+            for file in folder.is_dir().then(|| std::fs::read_dir(&folder)).transpose()?.into_iter().flatten() {
+                let file = file?;
                 if file.file_name().to_string_lossy().contains('#') {
-                    std::fs::remove_file(file.path()).map_err(failed)?;
+                    std::fs::remove_file(file.path())?;
                     removed += 1;
                 }
             }

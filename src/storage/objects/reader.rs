@@ -63,10 +63,7 @@ impl ObjectReader {
     pub async fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ObjectError> {
         match &self.0 {
             // A local read of some 100 KiB is shorter than the way to another thread.
-            Kind::File(file) => file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => ObjectError::Missing,
-                _ => ObjectError::Store(error.to_string()),
-            }),
+            Kind::File(file) => Ok(file.read_exact_at(buffer, offset)?),
             Kind::Remote(remote) => remote.read(offset, buffer).await,
         }
     }

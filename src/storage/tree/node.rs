@@ -115,12 +115,13 @@ impl PartTree<'_> {
         let sealed = match self.catalog.cache.get(&place) {
             Some(sealed) => sealed,
             None => {
-                let row = sqlx::query("SELECT body_sealed FROM tree WHERE repo = $1 AND compartment = $2 AND id = $3")
-                    .bind(self.repo.to_vec())
-                    .bind(self.compartment.word())
-                    .bind(id.to_vec())
-                    .fetch_optional(&self.catalog.database.reader)
-                    .await?;
+                let query = || {
+                    sqlx::query("SELECT body_sealed FROM tree WHERE repo = $1 AND compartment = $2 AND id = $3")
+                        .bind(self.repo.to_vec())
+                        .bind(self.compartment.word())
+                        .bind(id.to_vec())
+                };
+                let row = self.catalog.database.read_one(query).await?;
                 let sealed: Vec<u8> = row.ok_or(CatalogError::Value("directory"))?.try_get("body_sealed")?;
                 self.catalog.cache.put(place, Sealed { body: sealed, commit: None })
             }

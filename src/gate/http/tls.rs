@@ -1,0 +1,57 @@
+//! What TLS is made of.
+
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::NoServerSessionStorage;
+use tokio_rustls::rustls::{CipherSuiteCommon, ServerConfig, SupportedCipherSuite, Tls13CipherSuite, version};
+
+use crate::gate::Settings;
+
+/// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
+pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
+    let folder = settings.data_dir.join("tls");
+    let read = |what: &str, error: &dyn std::fmt::Display| format!("{}: {error}", folder.join(what).display());
+    let chain = |name: &str| -> Result<Vec<_>, String> {
+        let found = CertificateDer::pem_file_iter(folder.join(name)).map_err(|error| read(name, &error))?;
+        found.collect::<Result<_, _>>().map_err(|error| read(name, &error))
+    };
+    // Beside its key where it can be, so that the two can't be of different renewals.
+    let beside = chain("server.key")?;
+    let chain = if beside.is_empty() { chain("server.pem")? } else { beside };
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
+    let provider = Arc::new(CryptoProvider { cipher_suites: suites(), ..aws_lc_rs::default_provider() });
+    let versions: &[&_] = if settings.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    let mut config = config.map_err(|error| error.to_string())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Nothing is resumed: what a session could be continued by is a secret that would stand here, and another replica would
+    // not know it. A ticket nobody uses costs a tenth of a connection.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Those of ring, whose AES-256-GCM costs half of aws-lc's here, and records are the dearest part of a large answer; their
+/// hashes and key schedules on aws-lc, whose SHA-384 costs half of ring's, and there are dozens of them in a handshake.
+fn suites() -> Vec<SupportedCipherSuite> {
+    let joined = |suite: &SupportedCipherSuite| {
+        let SupportedCipherSuite::Tls13(records) = suite else { return *suite };
+        let same = |other: &&SupportedCipherSuite| other.suite() == suite.suite();
+        let other = aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().find(same);
+        let Some(SupportedCipherSuite::Tls13(hashes)) = other else { return *suite };
+        let common = CipherSuiteCommon { hash_provider: hashes.common.hash_provider, ..records.common };
+        let joined =
+            Tls13CipherSuite { common, hkdf_provider: hashes.hkdf_provider, aead_alg: records.aead_alg, quic: None };
+        // Three of them, once in a process's life.
+        SupportedCipherSuite::Tls13(Box::leak(Box::new(joined)))
+    };
+    ring::DEFAULT_CIPHER_SUITES.iter().map(joined).collect()
+}
