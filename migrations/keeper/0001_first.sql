@@ -38,8 +38,7 @@ CREATE TABLE share (
   body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, life_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL,
   begun_ms BIGINT, accepted_ms BIGINT, revoked_ms BIGINT);
 -- What was asked for through it.
-CREATE TABLE share_usage (
-  share BIGINT PRIMARY KEY REFERENCES share (id), bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
+CREATE TABLE share_usage (share BIGINT PRIMARY KEY, bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

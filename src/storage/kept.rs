@@ -138,3 +138,58 @@ impl Kept {
         Ok(Some(page))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use strongroom_domain::{GitBlob, Sha256};
+
+    use super::*;
+
+    fn file(byte: u8) -> FileEntry {
+        let (sha256, blob) = (Sha256::from_bytes([byte; 32]), GitBlob::from_bytes([byte; 20]));
+        let (object, envelope_mac) = ([byte; 16], [byte; 32]);
+        FileEntry { object, size: 1, sha256, blob, lfs: false, envelope_mac, facts: None }
+    }
+
+    fn kept(paths: &[&str]) -> Kept {
+        let mut kept = Kept::default();
+        paths.iter().for_each(|path| kept.add(path, Compartment::Docs, file(path.len() as u8)));
+        kept
+    }
+
+    #[test]
+    fn pages_of_any_size_are_the_whole_list_and_a_directory_comes_before_what_lies_in_it() {
+        let kept = kept(&["B/x", "a.md", "a/b/c.md", "a/b.md", "a/B2/d", "z"]);
+        for (path, recursive, lines) in [
+            (None, true, &["a", "a/b", "a/b/c.md", "a/b.md", "a/B2", "a/B2/d", "a.md", "B", "B/x", "z"][..]),
+            (None, false, &["a", "a.md", "B", "z"]),
+            (Some("a"), false, &["a/b", "a/b.md", "a/B2"]),
+            (Some("a/b"), true, &["a/b/c.md"]),
+        ] {
+            let path: Option<RepoPath> = path.map(|path: &str| path.parse().unwrap());
+            for limit in 1..12 {
+                let (mut shown, mut after): (Vec<String>, Option<RepoPath>) = (Vec::new(), None);
+                loop {
+                    let page = kept.list(path.as_ref(), recursive, after.as_ref(), limit).unwrap().unwrap();
+                    shown.extend(page.items.iter().map(|item| item.path().to_owned()));
+                    if !page.more {
+                        break;
+                    }
+                    after = shown.last().map(|last| last.parse().unwrap());
+                }
+                assert_eq!(shown, lines, "{path:?} {recursive} {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_there_and_a_directory_has_the_id_of_what_is_kept_in_it() {
+        let (some, more) = (kept(&["a/b.md", "c"]), kept(&["a/b.md", "a/hidden.md", "c"]));
+        let path = |text: &str| -> RepoPath { text.parse().unwrap() };
+        assert!(some.at(&path("a/hidden.md")).is_none() && some.at(&path("c/d")).is_none());
+        assert!(some.list(Some(&path("c")), false, None, 10).unwrap().is_none());
+        assert!(some.list(Some(&path("a")), false, Some(&path("b/x")), 10).is_err());
+        assert_eq!(some.at(&path("a")), kept(&["a/b.md"]).at(&path("a")));
+        assert_ne!(some.at(&path("a")), more.at(&path("a")));
+    }
+}

@@ -9,7 +9,7 @@ use strongroom_domain::{Action, Sha256};
 use strongroom_protocol::{Credential, Refusal, ShareCommand, ShareSpec};
 
 use super::admin::Outcome;
-use super::authorize::may;
+use super::authorize::{compartments, may};
 use super::people::{time, user};
 use crate::change::Change;
 use crate::credential::Subject;
@@ -57,6 +57,16 @@ fn managed<'a>(state: &'a State, subject: &Subject, id: u64, record: &mut Record
 fn manages(state: &State, subject: &Subject, share: &Share) -> bool {
     let namespace = state.repos.get(&share.repo).map(|repo| repo.namespace);
     may(state, subject, Action::ShareManage, namespace, Some(share.repo))
+}
+
+/// Whoever gives a share out, or out for longer, reads all of it themselves.
+fn reads(state: &State, subject: &Subject, share: &Share) -> Result<(), Refusal> {
+    let namespace = state.repos.get(&share.repo).map(|repo| repo.namespace);
+    let own = compartments(state, subject, Action::RepoRead, namespace, Some(share.repo));
+    match share.body.compartments.iter().find(|part| !own.contains(part)) {
+        None => Ok(()),
+        Some(part) => Err(Refusal::Forbidden(format!("only what one reads oneself can be shared: not {part}"))),
+    }
 }
 
 fn about(state: &State, id: u64, share: &Share, record: &mut Record) {
@@ -126,6 +136,7 @@ impl Core {
             }
             ShareCommand::Token { id } => {
                 let share = managed(state, subject, *id, record)?;
+                reads(state, subject, share)?;
                 if let Some(reason) = share.over(state, record.time_ms) {
                     return Err(Refusal::Conflict(format!("no token is made for it: {reason}")));
                 }
@@ -310,6 +321,7 @@ fn own<'a>(state: &'a State, subject: &Subject) -> Result<(u64, &'a Share), Refu
 
 fn extend(state: &State, subject: &Subject, id: u64, life_s: u64, record: &mut Record) -> Outcome {
     let share = managed(state, subject, id, record)?;
+    reads(state, subject, share)?;
     if share.revoked_ms.is_some() {
         return Err(Refusal::Conflict("a share that was revoked stays so: make another".to_owned()));
     }
