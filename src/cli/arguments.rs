@@ -13,7 +13,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
 pub use backup::{Backup, Made};
-pub use key::{Key, Rotate};
+pub use key::{Key, Repository, Rotate};
 pub use quota::Quota;
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.

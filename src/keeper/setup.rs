@@ -96,6 +96,7 @@ pub const TABLES: &[&str] = &[
     "assignment",
     "line",
     "repo",
+    "rotation",
     "repo_name",
     "stop",
     "usage",

@@ -5,12 +5,15 @@
 mod cache;
 mod catalog;
 mod check;
+mod close;
 mod commit;
+mod drop;
 mod git;
 mod history;
 mod listing;
 mod objects;
 mod quota;
+mod rotate;
 mod tree;
 mod upload;
 
@@ -21,5 +24,6 @@ pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};
 pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects, S3, S3Error};
 pub use quota::Quota;
+pub use rotate::{Copied, RotateError, Rotated, Rotation, Side};
 pub use tree::{Entry, FileEntry};
 pub use upload::{Upload, Xorb, XorbChunk};

@@ -1,8 +1,10 @@
 //! `Authorize`: authenticate, judge, record, and only then a grant.
 
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
+use strongroom_envelope::keyed_hash;
 use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refusal, Reply, RepoParts, Target};
 
+use super::rotate_repo::CLOSED_S;
 use super::{about, cut};
 use crate::credential::{Subject, authenticate, in_scope};
 use crate::grants::Live;
@@ -55,8 +57,8 @@ impl Core {
         action: Action,
         target: Target,
     ) -> Result<Reply, Refusal> {
-        let allowed = self
-            .recorded(|state, record| {
+        let judge = || {
+            self.recorded(|state, record| {
                 about(record, &call, action.word());
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 match (&target, &subject.ticket) {
@@ -79,7 +81,11 @@ impl Core {
                     }
                 }
             })
-            .await?;
+        };
+        let allowed = match judge().await {
+            Err(Refusal::Later(_)) if self.let_writes_go_on().await? => judge().await?,
+            allowed => allowed?,
+        };
         let revision = match target {
             Target::Repo { revision, .. } => revision,
             _ => None,
@@ -129,9 +135,17 @@ impl Core {
         let Allowed { subject, repo, compartments, generation } = allowed;
         let purpose = subject.ticket.as_ref().map(|(_, purpose)| purpose.clone());
         let parts = match repo.and_then(|id| state.repos.get(&id)) {
-            Some(found) => Some(self.repo_parts(&state, found, &compartments, action, purpose.clone())?),
+            // `repo` is there where it was found.
+            Some(found) => Some(self.repo_parts(
+                &state,
+                (repo.unwrap_or_default(), found),
+                &compartments,
+                action,
+                purpose.clone(),
+            )?),
             None => None,
         };
+        let catalog_id = parts.as_ref().map(|parts| parts.id);
         let token = state.tokens.get(&subject.token).ok_or(Refusal::Credential)?;
         let writes = token.body.actions.is_empty() || token.body.actions.contains(&Action::RepoWrite);
         let namespaces = state.roles_of(subject.principal).filter_map(|held| match held.place {
@@ -151,6 +165,7 @@ impl Core {
             token: subject.token,
             action,
             repo,
+            catalog_id,
             compartments,
             generation,
             purpose,
@@ -165,7 +180,7 @@ impl Core {
     pub(super) fn repo_parts(
         &self,
         state: &State,
-        repo: &Repo,
+        (id, repo): (u64, &Repo),
         compartments: &[Compartment],
         action: Action,
         purpose: Option<Purpose>,
@@ -177,8 +192,14 @@ impl Core {
             PartKeys { compartment: *compartment, keys, recipient }
         };
         let inbox = || (keys.part(Part::Inbox).meta.clone(), keys.part(Part::Inbox).recipient_text.clone());
+        let scope = keyed_hash(&self.keys.index, &[b"scope", &id.to_be_bytes()]);
+        let beside = repo.rotation.as_ref().filter(|_| action == Action::RepoDelete);
         Ok(RepoParts {
             id: repo.catalog_id,
+            // 32 bytes have a first 16.
+            scope: *scope.first_chunk().expect("32 bytes"),
+            beside: beside.map(|rotation| rotation.catalog_id),
+            reopened: repo.reopened().filter(|_| writes(action)),
             kind: repo.kind,
             name: repo.name.clone(),
             created_ms: repo.created_ms,
@@ -190,6 +211,11 @@ impl Core {
             purpose,
         })
     }
+}
+
+/// Whether a grant for it may change what is in a repository.
+pub(super) fn writes(action: Action) -> bool {
+    matches!(action, Action::RepoWrite | Action::RepoManage | Action::RepoCreate)
 }
 
 /// What a ticket is for is one action.
@@ -244,6 +270,9 @@ fn judge_found(
         } else {
             Err(Refusal::Forbidden(format!("this needs the right to {action} here")))
         };
+    }
+    if writes(action) && found.is_some_and(|(_, repo)| repo.is_closed()) {
+        return Err(Refusal::Later(CLOSED_S));
     }
     allowed.sort();
     record.compartments = allowed.iter().map(ToString::to_string).collect();

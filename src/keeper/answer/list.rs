@@ -197,6 +197,6 @@ impl Core {
         if parts.is_empty() {
             return Ok(None);
         }
-        self.repo_parts(state, repo, &parts, Action::RepoRead, None).map(Some)
+        self.repo_parts(state, (id, repo), &parts, Action::RepoRead, None).map(Some)
     }
 }

@@ -10,6 +10,7 @@ mod people;
 mod quota;
 mod repo;
 mod rotate;
+mod rotate_repo;
 mod stop;
 mod transfer;
 mod usage;

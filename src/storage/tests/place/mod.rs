@@ -8,7 +8,11 @@ use strongroom_storage::{Catalog, Objects};
 
 /// Keys that differ by this byte.
 pub fn keys(byte: u8) -> MetaKeys {
-    MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
+    MetaKeys {
+        seal: Secret::new([byte; 32]),
+        index: Secret::new([byte ^ 0xff; 32]),
+        split: Secret::new([byte ^ 0xaa; 32]),
+    }
 }
 
 /// A catalogue and its objects, in a folder that goes when this does.
