@@ -104,9 +104,11 @@ impl Rotation<'_> {
         let place = compartment.word();
         let objects: Vec<ObjectId> = files.iter().map(|file| ObjectId(file.object)).collect();
         let mut known = self.known(place, &objects).await?;
+        // Those that wait are asked for now: they may be written before their turn comes.
+        known.extend(objects.iter().filter_map(|object| Some((*object, self.waiting(place, *object)?.clone()))));
         for file in files {
             let object = ObjectId(file.object);
-            let held = self.waiting(place, object).or_else(|| known.get(&object));
+            let held = known.get(&object);
             let (keys, _) = self.new.part(compartment)?;
             let held = held.filter(|moved| moved.is_of(keys, place, object, &file.envelope_mac)).cloned();
             let moved = match held {
