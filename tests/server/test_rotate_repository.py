@@ -549,6 +549,7 @@ def test_a_full_namespace_is_rotated_and_takes_what_there_was_room_for(make_serv
     commit(owner, "admin/llm", {"big.txt": b"0" * 100})
     assert stored(owner) == room + 100
     # Content that is there already is found by its digest, and counts no more.
+    owner.strongroom("quota", "set", "admin", "--none")
     owner.hf("upload", "admin/llm", str(tmp_path / "upload" / "weights.bin"), "copy.bin")
     assert stored(owner) == room + 100 and read(owner, "admin/llm", "copy.bin").body == CONTENT
 
@@ -580,6 +581,7 @@ def test_what_was_tampered_with_is_not_made_good_by_a_rotation(make_server, tmp_
 def test_a_backup_of_a_rotation_under_way_is_whole(tmp_path):
     from test_backup import House
 
+    (tmp_path / "house").mkdir()
     house = House(tmp_path / "house")
     server = house.server
     try:

@@ -108,11 +108,10 @@ impl Rotation<'_> {
         known.extend(objects.iter().filter_map(|object| Some((*object, self.waiting(place, *object)?.clone()))));
         for file in files {
             let object = ObjectId(file.object);
-            let held = known.get(&object);
             let (keys, _) = self.new.part(compartment)?;
-            let held = held.filter(|moved| moved.is_of(keys, place, object, &file.envelope_mac)).cloned();
-            let moved = match held {
-                Some(moved) => moved,
+            let moved = match known.get(&object) {
+                Some(moved) if moved.is_of(keys, place, object, &file.envelope_mac) => moved.clone(),
+                Some(_) => return damaged(format!("the envelope or the notes of object {object} were edited")),
                 None => self.envelope(compartment, file).await?,
             };
             (file.object, file.envelope_mac) = (moved.anew.0, moved.mac);

@@ -8,7 +8,7 @@ use strongroom_domain::Compartment;
 
 use super::objects::Moved;
 use super::{RotateError, Rotation};
-use crate::catalog::{Catalog, CatalogError, RepoId, now_ms};
+use crate::catalog::{CatalogError, RepoId, now_ms};
 use crate::close::{WRITES, is_closed};
 use crate::commit::{CommitInfo, write_commit, write_tree};
 use crate::objects::ObjectId;
@@ -197,16 +197,4 @@ async fn write_envelope(tx: &mut AnyConnection, repo: RepoId, row: &Envelope) ->
     .execute(tx)
     .await?;
     Ok(())
-}
-
-impl Catalog {
-    /// Whether everything that a compartment held is in the copy too; for tests.
-    #[cfg(test)]
-    pub(crate) async fn count_rows(&self, table: &'static str, repo: RepoId) -> i64 {
-        use sqlx::Row as _;
-        // A name of ours.
-        let text = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) AS count FROM {table} WHERE repo = $1"));
-        let row = sqlx::query(text).bind(repo.to_vec()).fetch_one(&self.database.reader).await.expect("a table");
-        row.try_get("count").expect("a number")
-    }
 }

@@ -29,6 +29,12 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// Its catalogue, for whoever edits what lies there.
+    #[allow(dead_code, reason = "each test file uses some of it")]
+    pub fn source(&self) -> Source {
+        Source::File(self.folder.join("catalog.db"))
+    }
+
     /// A fresh one.
     pub async fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
