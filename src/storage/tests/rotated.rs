@@ -68,9 +68,10 @@ impl House {
         for (path, content) in files {
             let part = if path.ends_with(".csv") { Compartment::Data } else { Compartment::Docs };
             let (meta, identity) = &keys.parts[&part];
-            let (header, payload) = seal_whole(content.as_bytes(), &[identity.to_recipient()]).unwrap();
-            let object = ObjectId::generate().unwrap();
-            self.place.objects.put(object, payload).await.unwrap();
+            let (header, payload) =
+                seal_whole(content.as_bytes(), &[identity.to_recipient()]).expect("a house of a test's own");
+            let object = ObjectId::generate().expect("a house of a test's own");
+            self.place.objects.put(object, payload).await.expect("a house of a test's own");
             let header = header.as_bytes().to_vec();
             let file = FileEntry {
                 object: object.0,
@@ -82,7 +83,7 @@ impl House {
                 facts: None,
             };
             let placed = Placed { compartment: part, file, header: Some(header) };
-            operations.push(Operation::Put(path.parse().unwrap(), Box::new(placed)));
+            operations.push(Operation::Put(path.parse().expect("a house of a test's own"), Box::new(placed)));
         }
         let head = catalog.find_ref(repo, &keys.shared, "main").await?;
         let parent = match head {
@@ -96,9 +97,10 @@ impl House {
     }
 
     async fn send(&self, content: &str) -> Result<ObjectId, CatalogError> {
-        let (header, payload) = seal_whole(content.as_bytes(), &[self.old.inbox.1.to_recipient()]).unwrap();
-        let object = ObjectId::generate().unwrap();
-        self.place.objects.put(object, payload).await.unwrap();
+        let (header, payload) =
+            seal_whole(content.as_bytes(), &[self.old.inbox.1.to_recipient()]).expect("a house of a test's own");
+        let object = ObjectId::generate().expect("a house of a test's own");
+        self.place.objects.put(object, payload).await.expect("a house of a test's own");
         let (size, principal) = (content.len() as u64, "anna".to_owned());
         let upload = Upload { object, header: header.as_bytes().to_vec(), size, principal };
         self.place.catalog.add_upload(OLD, &self.old.inbox.0, &digest(content), &upload, ROOM).await?;
@@ -125,25 +127,25 @@ impl House {
     async fn checked(&self, repo: [u8; 16], keys: &Keys) -> (Tally, usize) {
         let mut progress = |_: &Tally| {};
         let mut check = Check::new(&self.place.catalog, &self.place.objects, &mut progress);
-        check.repo(repo, &keys.check()).await.unwrap();
+        check.repo(repo, &keys.check()).await.expect("a house of a test's own");
         (check.tally, check.damage.len())
     }
 
     async fn rows(&self, statement: &'static str) -> Vec<Vec<u8>> {
-        let database = Database::open_to_read(&self.place.source()).await.unwrap();
-        let rows = sqlx::query(statement).fetch_all(&database.reader).await.unwrap();
-        rows.iter().map(|row| row.try_get(0).unwrap()).collect()
+        let database = Database::open_to_read(&self.place.source()).await.expect("a house of a test's own");
+        let rows = sqlx::query(statement).fetch_all(&database.reader).await.expect("a house of a test's own");
+        rows.iter().map(|row| row.try_get(0).expect("a house of a test's own")).collect()
     }
 
     async fn edit(&self, statement: &'static str) -> u64 {
-        let database = Database::open(&self.place.source(), &[]).await.unwrap();
-        sqlx::query(statement).execute(&database.writer).await.unwrap().rows_affected()
+        let database = Database::open(&self.place.source(), &[]).await.expect("a house of a test's own");
+        sqlx::query(statement).execute(&database.writer).await.expect("a house of a test's own").rows_affected()
     }
 }
 
 fn digest(content: &str) -> Sha256 {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.as_bytes());
-    Sha256::from_bytes(digest.as_ref().try_into().unwrap())
+    Sha256::from_bytes(digest.as_ref().try_into().expect("a house of a test's own"))
 }
 
 fn many(count: usize) -> Vec<(String, String)> {
@@ -344,10 +346,10 @@ async fn what_was_edited_beside_the_keys_is_refused() {
 
 /// Puts the rows of the repository back as they were.
 async fn undo(house: &House, beside: &std::path::Path) {
-    let database = Database::open(&house.place.source(), &[]).await.unwrap();
-    let mut tx = database.writer.acquire().await.unwrap();
+    let database = Database::open(&house.place.source(), &[]).await.expect("a house of a test's own");
+    let mut tx = database.writer.acquire().await.expect("a house of a test's own");
     let attach = sqlx::AssertSqlSafe(format!("ATTACH '{}' AS kept", beside.display()));
-    sqlx::query(attach).execute(&mut *tx).await.unwrap();
+    sqlx::query(attach).execute(&mut *tx).await.expect("a house of a test's own");
     for statement in [
         "DELETE FROM envelope",
         "INSERT INTO envelope SELECT * FROM kept.envelope",
@@ -357,6 +359,6 @@ async fn undo(house: &House, beside: &std::path::Path) {
         "INSERT INTO ref SELECT * FROM kept.ref",
         "DETACH kept",
     ] {
-        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+        sqlx::query(statement).execute(&mut *tx).await.expect("a house of a test's own");
     }
 }
