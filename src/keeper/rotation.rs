@@ -261,3 +261,26 @@ pub async fn copies(tx: &mut strongroom_database::Tx) -> Result<Copies, strongro
     let rows = sqlx::query(text).fetch_all(&mut **tx).await?;
     rows.iter().map(|row| Ok((row.try_get("id")?, (row.try_get("catalog_id")?, row.try_get("other")?)))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_copy_of_a_change_has_a_secret() {
+        let secret = vec![0xA5; 64];
+        let name = "admin/one".parse().unwrap();
+        let repo = Repo::new([1; 16], strongroom_domain::RepoKind::Model, name, 1, Some(secret.clone()), 0);
+        let wrapped = crate::change::Wrapped {
+            roots: Vec::new(),
+            instance: vec![("secret".to_owned(), secret.clone())],
+            repos: vec![(1, secret.clone())],
+            rotations: vec![(1, secret.clone())],
+        };
+        let set = RotationChange::Set(Rotation::new([2; 16], secret));
+        for change in [Change::Repo(1, repo), Change::Rotation(1, set), Change::Wrapped(wrapped)] {
+            let body = postcard::to_stdvec(&vec![change]).unwrap();
+            assert!(!body.windows(8).any(|window| window == [0xA5; 8]));
+        }
+    }
+}

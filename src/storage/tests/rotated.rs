@@ -185,10 +185,11 @@ async fn a_copy_that_is_made_under_commits_is_whole_and_goes_on_as_the_repositor
         assert!(catalog.find_ref(NEW, shared, "v1").await.unwrap().is_some());
         // The same edit in both gives the same directories, by git's ids.
         catalog.reopen(OLD, 1).await.unwrap();
-        let edit = [("rows/part-0500.csv", "edited"), ("rows/part-9999.csv", "added")];
+        let edit: Vec<(String, String)> =
+            (0..400).step_by(7).map(|at| (format!("rows/part-{at:04}-more.csv"), format!("more {at}"))).collect();
         let mut roots = Vec::new();
         for (repo, keys) in [(OLD, &house.old), (NEW, &house.new)] {
-            let made = house.commit(repo, keys, &edit).await.unwrap();
+            let made = house.commit(repo, keys, &borrowed(&edit)).await.unwrap();
             let body = catalog.commit(repo, &keys.shared, made).await.unwrap().body;
             roots.push(body.roots.into_iter().map(|root| (root.compartment, root.git)).collect::<Vec<_>>());
         }
@@ -199,6 +200,12 @@ async fn a_copy_that_is_made_under_commits_is_whole_and_goes_on_as_the_repositor
             assert!(catalog.content(NEW, Compartment::Data, meta, &digest).await.unwrap().is_some());
         }
         assert!(catalog.upload(NEW, &house.new.inbox.0, &digest("waits too"), "anna").await.unwrap().is_some());
+        // Of payloads that stay, only those that the repository got after the copy have no name any more.
+        catalog.end_rotation(OLD, NEW).await.unwrap();
+        let gone = if re_encrypt { before.objects } else { 0 } + edit.len() as u64;
+        assert_eq!(house.rows("SELECT object FROM orphan").await.len() as u64, gone);
+        catalog.sweep(&house.place.objects, 0).await.unwrap();
+        assert_eq!(house.checked(NEW, &house.new).await.1, 0);
     }
 }
 
