@@ -36,3 +36,11 @@ CREATE TABLE orphan (object BLOB PRIMARY KEY, since_ms BIGINT NOT NULL);
 CREATE TABLE stored (
   repo BLOB NOT NULL, what TEXT NOT NULL, place BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (repo, what));
 CREATE TABLE stored_place (place BIGINT NOT NULL, what TEXT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (place, what));
+-- Repositories that take no more writes: a rotation copies them to another (`number` counts its closes), or they are dropped.
+CREATE TABLE closed (repo BLOB PRIMARY KEY, number BIGINT NOT NULL, successor BLOB);
+-- What a rotation has copied to `repo` until now: an envelope ('docs', 'weights', …), an upload or a xorb of an object, which
+-- object it is there, the keyed hash of its new header, and one that binds all of that to the old header.
+CREATE TABLE rotated (
+  repo BLOB NOT NULL, place TEXT NOT NULL, object BLOB NOT NULL, anew BLOB NOT NULL, size BIGINT NOT NULL, mac BLOB NOT NULL,
+  proof BLOB NOT NULL, PRIMARY KEY (repo, place, object));
+CREATE INDEX rotated_by_object ON rotated (repo, object);

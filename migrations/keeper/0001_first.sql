@@ -28,6 +28,11 @@ CREATE TABLE repo (
   moved_ms BIGINT, moved_log BIGINT, moved_seq BIGINT);
 -- `moved_*`: when the newest commit of `main` was made, and which record says so. By it other keepers on this database follow.
 CREATE INDEX repo_by_move ON repo (moved_log, moved_seq);
+-- A repository whose secret is rotated: the copy that is being made ('pending'), or what it was before ('previous'). `closes`
+-- counts the times that writes were stopped for it; while `closed_until_ms` stands, they are.
+CREATE TABLE rotation (
+  repo BIGINT PRIMARY KEY REFERENCES repo (id), step TEXT NOT NULL CHECK (step IN ('pending', 'previous')),
+  catalog_id BLOB NOT NULL UNIQUE, secret BLOB, closes BIGINT NOT NULL, closed_until_ms BIGINT);
 -- Every name a repository ever had: a name is never given to another.
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),

@@ -14,7 +14,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
 pub use backup::{Backup, Made};
-pub use key::{Key, Rotate};
+pub use key::{Key, Repository, Rotate};
 pub use quota::Quota;
 pub use share::{NewShare, Pull, Share, Starts};
 
@@ -110,7 +110,7 @@ pub enum Command {
     /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
     #[command(subcommand)]
     Backup(Backup),
-    /// Keys: a new root key, break-glass recovery of one object, renewal of the server's certificate
+    /// Keys: a new root key, a new secret for a repository, break-glass recovery of one object, renewal of the server's certificate
     #[command(subcommand)]
     Key(Key),
     /// Traces of the last requests, as lines of OTLP/JSON for OpenTelemetry's otlpjsonfile receiver

@@ -51,7 +51,10 @@ pub async fn run(places: &Places, root: Identity, progress: &mut Progress) -> Re
         Vec::new()
     });
     let mut shown = Map::new();
-    let unknown = stored.iter().filter(|id| !repos.iter().any(|repo| repo.catalog_id == **id)).count();
+    let unknown = stored
+        .iter()
+        .filter(|id| !repos.iter().any(|repo| repo.catalog_id == **id || repo.beside == Some(**id)))
+        .count();
     if unknown > 0 {
         damaged
             .push(json!({"what": format!("the catalogue holds {unknown} repositories that the keeper does not know")}));
@@ -61,6 +64,7 @@ pub async fn run(places: &Places, root: Identity, progress: &mut Progress) -> Re
     let mut told = |tally: &strongroom_storage::Tally| {
         progress.tell(|| format!("{} objects, {} bytes, {} damaged", tally.objects, tally.bytes, tally.damaged));
     };
+    // Of a repository that is being rotated, the copy that is not its own is on its way in or out.
     let mut check = Check::new(&catalog, &places.objects, &mut told);
     let mut repositories = 0;
     for repo in &repos {

@@ -14,6 +14,7 @@ mod init;
 mod logs;
 mod progress;
 mod root;
+mod rotate;
 mod serve;
 mod show;
 

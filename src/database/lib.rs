@@ -178,12 +178,20 @@ impl Database {
     /// # Errors
     /// Whatever the database says.
     pub async fn lock(&self, tx: &mut AnyConnection, lock: Lock) -> Result<(), sqlx::Error> {
+        self.lock_at(tx, 0, lock).await
+    }
+
+    /// The same among those that name this number: below 0, for logs are held by theirs.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn lock_at(&self, tx: &mut AnyConnection, number: i64, lock: Lock) -> Result<(), sqlx::Error> {
         let statement = match (self.is_shared(), lock) {
             (false, _) => return Ok(()),
             (true, Lock::Shared) => "SELECT pg_advisory_xact_lock_shared($1)",
             (true, Lock::Exclusive) => "SELECT pg_advisory_xact_lock($1)",
         };
-        sqlx::query(statement).bind(LOCK).execute(tx).await?;
+        sqlx::query(statement).bind(LOCK + number).execute(tx).await?;
         Ok(())
     }
 

@@ -210,7 +210,7 @@ impl Call {
     /// The refusal.
     pub async fn authorize(&self, gate: &Gate, target: Target) -> Result<Grant, Refused> {
         let action = self.route.action;
-        Ok(gate.keeper.authorize(self.origin(), self.credential.clone(), action, target).await?)
+        gate.authorize(self.origin(), self.credential.clone(), action, target).await
     }
 
     /// The same, about the repository in the path.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_database::{Remote, Source};
-use strongroom_domain::{Compartment, CompartmentRules};
-use strongroom_protocol::{Keeper, Refusal};
+use strongroom_domain::{Action, Compartment, CompartmentRules};
+use strongroom_protocol::{Call as Origin, Credential, Grant, Keeper, Refusal, Target};
 use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects, S3, S3Error};
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::buffers::Buffers;
 use crate::http;
 use crate::metrics;
+use crate::refused::Refused;
 use crate::routes;
 use crate::sandbox::{self, Outgoing, Sandbox};
 use crate::stream::RUN_BYTES;
@@ -101,6 +102,26 @@ impl Gate {
     /// The compartment that a path selects.
     pub fn compartment(&self, path: &strongroom_domain::RepoPath) -> Compartment {
         self.rules.compartment_of(path)
+    }
+
+    /// The keeper's decision. Where it says that a rotation stopped writes and led to nothing, they go on.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn authorize(
+        &self,
+        call: Origin,
+        credential: Option<Credential>,
+        action: Action,
+        target: Target,
+    ) -> Result<Grant, Refused> {
+        let grant = self.keeper.authorize(call, credential, action, target).await?;
+        if let Ok(repo) = grant.repo()
+            && let Some(close) = repo.parts().reopened
+        {
+            self.catalog.reopen(repo.parts().id, close).await?;
+        }
+        Ok(grant)
     }
 }
 

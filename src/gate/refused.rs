@@ -117,6 +117,9 @@ impl From<Refusal> for Refused {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text).with_header(header::RETRY_AFTER, seconds.to_string())
             }
             Refusal::ShareSpent => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
+            Refusal::Later(seconds) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with_header(header::RETRY_AFTER, seconds.to_string())
+            }
             Refusal::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Refusal::Unavailable(why) => {
                 tracing::error!(why, "keeper unavailable");
@@ -134,6 +137,8 @@ impl From<CatalogError> for Refused {
             CatalogError::Object(error) => error.into(),
             CatalogError::Refused(why) => Self::new(StatusCode::BAD_REQUEST, why),
             CatalogError::Moved => Self::moved(),
+            // A grant of before; the next one may be refused, or is for the copy.
+            CatalogError::Closed => Refusal::Later(1).into(),
             CatalogError::Taken => Self::new(StatusCode::CONFLICT, "it is there already"),
             CatalogError::Database(why) => {
                 tracing::error!(why, "the catalogue does not answer");

@@ -9,6 +9,7 @@ use strongroom_envelope::seal_meta;
 
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
+use crate::rotation::RotationChange;
 use crate::share::ShareChange;
 use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns, recipients};
 
@@ -43,6 +44,8 @@ pub enum Change {
     Stop(Stop, String, i64),
     /// Its end.
     Unstop(Stop),
+    /// A step of the rotation of a repository's secret.
+    Rotation(u64, RotationChange),
     /// Every secret, wrapped anew.
     Wrapped(Wrapped),
     /// Bytes that a namespace may store; without a number, as many as there is room for.
@@ -53,15 +56,21 @@ pub enum Change {
     Recipient(u64, Option<String>),
 }
 
-/// Secrets that are wrapped for other root identities; what is wrapped stays the same.
+/// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
+/// them: they read them where they are stored.
 #[derive(Serialize, Deserialize)]
 pub struct Wrapped {
     /// `age1…` of the root identities, the newest first.
     pub roots: Vec<String>,
     /// The keeper's own, by name.
+    #[serde(skip)]
     pub instance: Vec<(String, Vec<u8>)>,
     /// Of each repository.
+    #[serde(skip)]
     pub repos: Vec<(u64, Vec<u8>)>,
+    /// Of each repository that is being rotated, the other one.
+    #[serde(skip)]
+    pub rotations: Vec<(u64, Vec<u8>)>,
 }
 
 impl Wrapped {
@@ -75,6 +84,10 @@ impl Wrapped {
             let text = "UPDATE repo SET secret = $1 WHERE id = $2 AND secret IS NOT NULL";
             sqlx::query(text).bind(wrapped.clone()).bind(*id as i64).execute(&mut *tx).await?;
         }
+        for (id, wrapped) in &self.rotations {
+            let text = "UPDATE rotation SET secret = $1 WHERE repo = $2 AND secret IS NOT NULL";
+            sqlx::query(text).bind(wrapped.clone()).bind(*id as i64).execute(&mut *tx).await?;
+        }
         Ok(())
     }
 
@@ -83,6 +96,12 @@ impl Wrapped {
         for (id, wrapped) in self.repos {
             if let Some(repo) = state.repos.get_mut(&id).filter(|repo| repo.wrapped.is_some()) {
                 repo.wrapped = Some(wrapped);
+            }
+        }
+        for (id, wrapped) in self.rotations {
+            let rotation = state.repos.get_mut(&id).and_then(|repo| repo.rotation.as_mut());
+            if let Some(rotation) = rotation.filter(|rotation| rotation.wrapped.is_some()) {
+                rotation.wrapped = Some(wrapped);
             }
         }
         // Made by a keeper, of recipients.
@@ -222,6 +241,10 @@ impl Change {
                     .bind(*id as i64)
             }
             Self::DeleteRepo(id, at) => {
+                sqlx::query("UPDATE rotation SET secret = NULL WHERE repo = $1")
+                    .bind(*id as i64)
+                    .execute(&mut *tx)
+                    .await?;
                 sqlx::query("UPDATE repo SET secret = NULL, deleted_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
             }
             Self::Stop(stop, reason, at) => {
@@ -236,6 +259,7 @@ impl Change {
                 let (subject, id) = stop.columns();
                 sqlx::query("DELETE FROM stop WHERE subject = $1 AND id = $2").bind(subject).bind(id as i64)
             }
+            Self::Rotation(id, change) => return change.write(*id, tx).await,
             Self::Wrapped(wrapped) => return wrapped.write(tx).await,
             Self::Share(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
@@ -329,6 +353,11 @@ impl Change {
             }
             Self::Unstop(stop) => {
                 state.stops.remove(&stop);
+            }
+            Self::Rotation(id, change) => {
+                if let Some(repo) = state.repos.get_mut(&id) {
+                    change.apply(repo);
+                }
             }
             Self::Wrapped(wrapped) => wrapped.apply(state),
             Self::Share(change) => change.apply(state),

@@ -11,6 +11,7 @@ use strongroom_envelope::open_meta;
 use crate::change::{Change, apply_all};
 use crate::keys::OwnKeys;
 use crate::policy::PolicyError;
+use crate::rotation::{Touched, keep_secrets, stored_secrets};
 use crate::state::{LoadError, Rules, State, load};
 
 /// The generation that the database is at.
@@ -133,13 +134,22 @@ impl Follow {
             *self.state.write() = fresh;
             return Ok(newest);
         }
+        let (mut all, mut touched) = (Vec::with_capacity(rows.len()), Touched::default());
         for row in rows {
             let generation = row.try_get::<i64, _>("generation")? as u64;
             let sealed: Vec<u8> = row.try_get("body_sealed")?;
             let body = open_meta(&self.keys.seal, &[b"change", &generation.to_be_bytes()], &sealed)?;
             let changes: Vec<Change> = postcard::from_bytes(&body).map_err(|_| LoadError::Value("change"))?;
-            apply_all(changes, generation, &mut self.state.write())?;
+            changes.iter().for_each(|change| touched.note(change));
+            all.push((changes, generation));
         }
+        // No copy of a change has a secret; those of now are in their tables.
+        let secrets = stored_secrets(tx, &touched).await?;
+        let mut state = self.state.write();
+        for (changes, generation) in all {
+            apply_all(changes, generation, &mut state)?;
+        }
+        keep_secrets(secrets, &mut state);
         Ok(newest)
     }
 

@@ -23,6 +23,8 @@ pub struct Live {
     pub action: Action,
     /// In which repository.
     pub repo: Option<u64>,
+    /// What the catalogue knew it by then: a rotation changes it, and the keys with it.
+    pub catalog_id: Option<[u8; 16]>,
     /// In which of its compartments.
     pub compartments: Vec<Compartment>,
     /// Decided under this generation of the policy.

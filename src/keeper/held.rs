@@ -8,6 +8,7 @@ use strongroom_envelope::{HeaderError, Identity, Recipient};
 
 use crate::keys::{KeyError, RepoKeys};
 use crate::root::{Root, RootSource};
+use crate::rotation::Rotation;
 use crate::state::{Repo, State};
 
 /// The identity, where it came from, and who is wrapped for beside it.
@@ -51,10 +52,22 @@ impl Held {
     /// # Errors
     /// [`KeyError`]; the root key's file on this machine is then an old one.
     pub fn keys(&self, repo: &Repo) -> Result<RepoKeys, KeyError> {
-        match repo.keys(&self.root()) {
+        self.unwrapped(|root| repo.keys(root))
+    }
+
+    /// The keys of the other copy of a repository that is being rotated.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn keys_beside(&self, rotation: &Rotation) -> Result<RepoKeys, KeyError> {
+        self.unwrapped(|root| rotation.keys(root))
+    }
+
+    fn unwrapped(&self, unwrap: impl Fn(&Identity) -> Result<RepoKeys, KeyError>) -> Result<RepoKeys, KeyError> {
+        match unwrap(&self.root()) {
             Err(KeyError::Header(HeaderError::NoMatch)) => {
                 let root = self.read().ok_or(KeyError::Header(HeaderError::NoMatch))?;
-                let keys = repo.keys(&root)?;
+                let keys = unwrap(&root)?;
                 self.replace(root);
                 Ok(keys)
             }

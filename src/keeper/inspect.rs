@@ -11,8 +11,9 @@ use strongroom_protocol::MetaKeys;
 use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
 use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs};
 use crate::policy::Roles;
+use crate::rotation::Step;
 use crate::setup::{Settings, SetupError, value};
-use crate::state::{Rules, load};
+use crate::state::{Rules, State, load};
 
 /// An open database, which is only read.
 pub struct Inspection {
@@ -32,6 +33,20 @@ pub struct InspectedRepo {
     pub name: RepoName,
     /// Gone when it was deleted; an error where they do not open.
     pub keys: Option<Result<InspectedKeys, String>>,
+    /// What the catalogue knows the other copy by, while it is rotated.
+    pub beside: Option<[u8; 16]>,
+}
+
+/// A repository that is being rotated.
+pub struct InspectedRotation {
+    /// Its current name.
+    pub name: RepoName,
+    /// What the catalogue knows it by, and its keys.
+    pub now: ([u8; 16], InspectedKeys),
+    /// The same of the other copy.
+    pub other: ([u8; 16], InspectedKeys),
+    /// Whether the switch was made: the other copy is then the old one.
+    pub switched: bool,
 }
 
 /// The keys of a repository.
@@ -69,18 +84,39 @@ impl Inspection {
         Ok(Self { database, keys, root, settings })
     }
 
+    async fn load(&self) -> Result<State, SetupError> {
+        let rules = Rules { model: self.settings.model.clone(), roles: Roles::parse(&self.settings.roles)? };
+        let mut tx = self.database.snapshot().await?;
+        Ok(load(&mut tx, &self.keys, &rules).await?)
+    }
+
+    /// A repository that is being rotated, by one of its names; `None` where it is not there or is not rotated.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub async fn rotation(&self, kind: RepoKind, name: &RepoName) -> Result<Option<InspectedRotation>, SetupError> {
+        let state = self.load().await?;
+        let Some((_, repo)) = state.repo(kind, name) else { return Ok(None) };
+        let Some(rotation) = &repo.rotation else { return Ok(None) };
+        Ok(Some(InspectedRotation {
+            name: repo.name.clone(),
+            now: (repo.catalog_id, InspectedKeys(repo.keys(&self.root)?)),
+            other: (rotation.catalog_id, InspectedKeys(rotation.keys(&self.root)?)),
+            switched: rotation.step == Step::Previous,
+        }))
+    }
+
     /// Every repository that ever was; on the way, all that the keeper reads when it starts.
     ///
     /// # Errors
     /// [`SetupError`]: a keeper would not start either.
     pub async fn repos(&self) -> Result<Vec<InspectedRepo>, SetupError> {
-        let rules = Rules { model: self.settings.model.clone(), roles: Roles::parse(&self.settings.roles)? };
-        let mut tx = self.database.snapshot().await?;
-        let state = load(&mut tx, &self.keys, &rules).await?;
+        let state = self.load().await?;
         let repo = |repo: &crate::state::Repo| InspectedRepo {
             catalog_id: repo.catalog_id,
             kind: repo.kind,
             name: repo.name.clone(),
+            beside: repo.rotation.as_ref().map(|rotation| rotation.catalog_id),
             keys: repo
                 .deleted_ms
                 .is_none()

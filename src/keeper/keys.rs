@@ -39,7 +39,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
 ///
 /// # Errors
 /// [`KeyError`].
-pub fn wrap(secret: &[u8; 32], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
+pub fn wrap(secret: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
     let (header, payload) = seal_whole(secret, recipients)?;
     Ok([header.as_bytes(), &payload].concat())
 }
@@ -54,6 +54,25 @@ pub fn unwrap(file: &[u8], root: &Identity) -> Result<Secret<32>, KeyError> {
         OpenError::Payload(_) => KeyError::Damaged,
     })?;
     plain.as_slice().try_into().map(Secret::new).map_err(|_| KeyError::Damaged)
+}
+
+/// A repository's keys from its secret in an age file: 32 bytes, and after a rotation 32 more, by which its directories are
+/// cut.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn unwrap_repo(file: &[u8], root: &Identity) -> Result<RepoKeys, KeyError> {
+    let plain = open_whole(file, root).map_err(|error| match error {
+        OpenError::Header(error) => KeyError::Header(error),
+        OpenError::Payload(_) => KeyError::Damaged,
+    })?;
+    let (secret, shape) = plain.split_first_chunk().ok_or(KeyError::Damaged)?;
+    let shape = match shape {
+        [] => derive(secret, &[b"strongroom/repo/v1", b"shape"]),
+        shape => Zeroizing::new(shape.try_into().map_err(|_| KeyError::Damaged)?),
+    };
+    let derived = Derived { secret: Secret::new(*secret), shape, parts: Default::default() };
+    Ok(RepoKeys(Arc::new(derived)))
 }
 
 /// Keys of the keeper itself, from its own secret.
@@ -114,6 +133,9 @@ pub struct RepoKeys(Arc<Derived>);
 
 struct Derived {
     secret: Secret<32>,
+    /// Directories are cut by it. From one secret on it goes to the next: git ids of large directories, and with them commit
+    /// ids, depend on where they are cut.
+    shape: Zeroizing<[u8; 32]>,
     parts: [OnceLock<PartKeys>; Part::COUNT],
 }
 
@@ -130,9 +152,13 @@ pub struct PartKeys {
 }
 
 impl RepoKeys {
-    /// Takes the secret.
-    pub fn new(secret: Secret<32>) -> Self {
-        Self(Arc::new(Derived { secret, parts: Default::default() }))
+    /// What is wrapped of a repository that has a fresh secret and the same shape.
+    ///
+    /// # Errors
+    /// [`KeyError::Randomness`].
+    pub fn succeed(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let secret = Zeroizing::new(random::<32>()?);
+        Ok(Zeroizing::new([*secret, *self.0.shape].concat()))
     }
 
     fn derive(&self, part: Part, purpose: &str) -> Zeroizing<[u8; 32]> {
@@ -144,7 +170,8 @@ impl RepoKeys {
         // `place` is below `COUNT`.
         self.0.parts[part.place()].get_or_init(|| {
             let key = |purpose| Secret::new(*self.derive(part, purpose));
-            let meta = MetaKeys { seal: key("metadata"), index: key("index") };
+            let split = derive(&self.0.shape, &[b"strongroom/repo/v1", part.word().as_bytes(), b"split"]);
+            let meta = MetaKeys { seal: key("metadata"), index: key("index"), split: Secret::new(*split) };
             // Any 32 bytes are an X25519 secret.
             let identity =
                 Identity::from_secret_bytes(&self.derive(part, "content")).expect("32 bytes are an identity");

@@ -17,6 +17,7 @@ mod orders;
 pub mod policy;
 mod rewrap;
 pub mod root;
+mod rotation;
 mod server;
 mod setup;
 mod share;
@@ -25,8 +26,9 @@ mod ticket;
 mod token;
 mod waiting;
 
-pub use inspect::{InspectedKeys, InspectedRepo, Inspection};
+pub use inspect::{InspectedKeys, InspectedRepo, InspectedRotation, Inspection};
 pub use rewrap::{RewrapError, rewrap};
+pub use rotation::copies;
 pub use server::{Core, Keeper, ServeError, serve};
 pub use setup::{Authority, Settings, SetupError, TABLES, authority, create, migrate, open, stored_authority};
 pub use waiting::{Waiting, protect, split};

@@ -3,7 +3,7 @@
 use sqlx::{AnyConnection, Row};
 use strongroom_envelope::{Header, Identity, Recipient};
 
-use crate::keys::{KeyError, unwrap};
+use crate::keys::{KeyError, unwrap, unwrap_repo};
 
 /// Why secrets can't be wrapped anew.
 #[derive(Debug, thiserror::Error)]
@@ -54,18 +54,27 @@ pub async fn rewrap(
         }
         count += 1;
     }
-    for row in
-        sqlx::query("SELECT id, secret FROM repo WHERE secret IS NOT NULL ORDER BY id").fetch_all(&mut *tx).await?
-    {
-        let (id, wrapped): (i64, Vec<u8>) = (row.try_get("id")?, row.try_get("secret")?);
-        let failed = |error| RewrapError::Key(format!("the secret of repository {id}"), error);
-        unwrap(&wrapped, old).map_err(failed)?;
-        if let Some(recipients) = recipients {
+    for (read, write) in [
+        (
+            "SELECT id, secret FROM repo WHERE secret IS NOT NULL ORDER BY id",
+            "UPDATE repo SET secret = $1 WHERE id = $2",
+        ),
+        (
+            "SELECT repo AS id, secret FROM rotation WHERE secret IS NOT NULL ORDER BY repo",
+            "UPDATE rotation SET secret = $1 WHERE repo = $2",
+        ),
+    ] {
+        for row in sqlx::query(read).fetch_all(&mut *tx).await? {
+            let (id, wrapped): (i64, Vec<u8>) = (row.try_get("id")?, row.try_get("secret")?);
             let failed = |error| RewrapError::Key(format!("the secret of repository {id}"), error);
-            let wrapped = rewrap_one(&wrapped, old, recipients).map_err(failed)?;
-            sqlx::query("UPDATE repo SET secret = $1 WHERE id = $2").bind(wrapped).bind(id).execute(&mut *tx).await?;
+            unwrap_repo(&wrapped, old).map_err(failed)?;
+            if let Some(recipients) = recipients {
+                let failed = |error| RewrapError::Key(format!("the secret of repository {id}"), error);
+                let wrapped = rewrap_one(&wrapped, old, recipients).map_err(failed)?;
+                sqlx::query(write).bind(wrapped).bind(id).execute(&mut *tx).await?;
+            }
+            count += 1;
         }
-        count += 1;
     }
     Ok(count)
 }

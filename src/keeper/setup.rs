@@ -98,6 +98,7 @@ pub const TABLES: &[&str] = &[
     "assignment",
     "line",
     "repo",
+    "rotation",
     "repo_name",
     "share",
     "share_usage",

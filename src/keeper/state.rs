@@ -8,9 +8,10 @@ use sqlx::{AnyConnection, Row};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_meta};
 
-use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap};
+use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
+use crate::rotation::{self, Rotation};
 use crate::share::{self, Share};
 
 /// Why the state can't be loaded.
@@ -90,8 +91,13 @@ pub struct Repo {
     pub name: RepoName,
     /// Its namespace.
     pub namespace: u64,
-    /// Its secret, wrapped to the root recipient; gone when it was deleted.
+    /// Its secret, wrapped to the root recipient; gone when it was deleted. No copy of a change has it, for that would outlive
+    /// it.
+    #[serde(skip)]
     pub wrapped: Option<Vec<u8>>,
+    /// A rotation of its secret.
+    #[serde(skip)]
+    pub rotation: Option<Rotation>,
     /// Unix milliseconds.
     pub created_ms: i64,
     /// Unix milliseconds.
@@ -99,7 +105,7 @@ pub struct Repo {
     /// When the newest commit of `main` was made, Unix milliseconds; none before the first.
     pub moved_ms: Option<i64>,
     #[serde(skip)]
-    keys: OnceLock<RepoKeys>,
+    pub(crate) keys: OnceLock<RepoKeys>,
 }
 
 impl Repo {
@@ -112,8 +118,8 @@ impl Repo {
         wrapped: Option<Vec<u8>>,
         created_ms: i64,
     ) -> Self {
-        let (deleted_ms, moved_ms, keys) = (None, None, OnceLock::new());
-        Self { catalog_id, kind, name, namespace, wrapped, created_ms, deleted_ms, moved_ms, keys }
+        let (deleted_ms, moved_ms, rotation, keys) = (None, None, None, OnceLock::new());
+        Self { catalog_id, kind, name, namespace, wrapped, rotation, created_ms, deleted_ms, moved_ms, keys }
     }
 
     /// Its keys; unwrapped at first use.
@@ -124,13 +130,16 @@ impl Repo {
         if let Some(keys) = self.keys.get() {
             return Ok(keys.clone());
         }
-        let secret = unwrap(self.wrapped.as_deref().ok_or(KeyError::Damaged)?, root)?;
-        Ok(self.keys.get_or_init(|| RepoKeys::new(secret)).clone())
+        let keys = unwrap_repo(self.wrapped.as_deref().ok_or(KeyError::Damaged)?, root)?;
+        Ok(self.keys.get_or_init(|| keys).clone())
     }
 
-    /// Forgets the secret.
+    /// Forgets its secrets.
     pub fn shred(&mut self, at_ms: i64) {
         (self.wrapped, self.keys, self.deleted_ms) = (None, OnceLock::new(), Some(at_ms));
+        if let Some(rotation) = &mut self.rotation {
+            rotation.shred();
+        }
     }
 }
 
@@ -378,6 +387,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         state.orders.add(&repo, id);
         state.repos.insert(id, repo);
     }
+    rotation::load(tx, &mut state.repos).await?;
     for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(&mut *tx).await? {
         let kind: RepoKind = row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?;
         let index: Vec<u8> = row.try_get("name_index")?;

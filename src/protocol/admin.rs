@@ -112,6 +112,15 @@ pub enum AdminCommand {
         /// Only the last step, where several servers share the database: the old key opens nothing any more.
         finish: bool,
     },
+    /// A step of giving a repository a new secret; what lies between the steps is done on the server's machine.
+    KeyRotateRepo {
+        /// Of which kind.
+        kind: RepoKind,
+        /// Which.
+        repo: RepoName,
+        /// Which step.
+        step: RotateStep,
+    },
     /// How many bytes a namespace may store.
     QuotaSet {
         /// Which.
@@ -164,7 +173,7 @@ impl AdminCommand {
             Self::TokenCreate { .. } | Self::TokenList { .. } | Self::TokenRevoke { .. } => Action::TokenManage,
             Self::RepoList { .. } => Action::RepoList,
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
-            Self::KeyRotateRoot { .. } => Action::KeyRotate,
+            Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
             Self::AuditSearch(_)
@@ -195,7 +204,7 @@ impl AdminCommand {
             Self::LockAdd { .. } => "lock.add",
             Self::LockRemove { .. } => "lock.remove",
             Self::LockList => "lock.list",
-            Self::KeyRotateRoot { .. } => "key.rotate",
+            Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => "key.rotate",
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
@@ -206,6 +215,25 @@ impl AdminCommand {
             Self::AuditProve { .. } => "audit.prove",
         }
     }
+}
+
+/// What the keeper does of a repository's rotation, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotateStep {
+    /// Make the new secret, or go on with the one of a rotation that died.
+    Begin {
+        /// Whether payloads will be written anew, for the record.
+        re_encrypt: bool,
+    },
+    /// Refuse writes for a while.
+    Close,
+    /// The copy is what the repository is from now on.
+    Switch {
+        /// The close under which the copy was made whole.
+        close: u64,
+    },
+    /// Delete the old secret.
+    Finish,
 }
 
 /// Where a role is held, by name.

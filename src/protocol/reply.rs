@@ -36,6 +36,9 @@ pub enum Refusal {
     /// What a share allows in bytes or downloads is used.
     #[error("what this share allows to be read is used; whoever shared it can make another")]
     ShareSpent,
+    /// Its repository's keys are being rotated: nothing was done, and in so many seconds it can be.
+    #[error("the keys of this repository are being rotated; try again in {0} s")]
+    Later(u64),
     /// The grant is over: revoked, locked, released, or of another connection.
     #[error("the grant is over")]
     Over,
@@ -54,6 +57,8 @@ pub struct MetaKeys {
     pub seal: Secret<32>,
     /// HMAC-SHA-256, for blind indexes.
     pub index: Secret<32>,
+    /// HMAC-SHA-256, by which directories are cut into nodes. It opens nothing, and outlives a rotation: commit ids depend on it.
+    pub split: Secret<32>,
 }
 
 /// What a grant gives of one compartment.
@@ -72,6 +77,12 @@ pub struct PartKeys {
 pub struct RepoParts {
     /// What the catalogue knows it by.
     pub id: [u8; 16],
+    /// What clients know it by in URLs; a rotation does not change it.
+    pub scope: [u8; 16],
+    /// In grants to delete: what the catalogue knows another copy of it by, while its keys are rotated.
+    pub beside: Option<[u8; 16]>,
+    /// In grants to write: closes up to this one are over, and led to nothing.
+    pub reopened: Option<u64>,
     /// Of which kind.
     pub kind: RepoKind,
     /// Its current name.

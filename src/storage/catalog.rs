@@ -11,11 +11,22 @@ use strongroom_protocol::MetaKeys;
 
 use crate::cache::Cache;
 use crate::objects::ObjectError;
-use crate::quota::discount_repo;
 
 /// All tables, for backups.
-pub const TABLES: &[&str] =
-    &["ref", "commit_object", "tree", "envelope", "content", "upload", "xorb", "orphan", "stored", "stored_place"];
+pub const TABLES: &[&str] = &[
+    "ref",
+    "commit_object",
+    "tree",
+    "envelope",
+    "content",
+    "upload",
+    "xorb",
+    "orphan",
+    "stored",
+    "stored_place",
+    "closed",
+    "rotated",
+];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/catalog/0001_first.sql"),
@@ -50,6 +61,9 @@ pub enum CatalogError {
     /// What the client asked for can't be: a file where a directory is, twins.
     #[error("{0}")]
     Refused(String),
+    /// The repository takes no writes while a rotation copies it, or was dropped: nothing was changed.
+    #[error("the keys of this repository are being rotated; try again")]
+    Closed,
     /// The branch moved meanwhile.
     #[error("the branch was updated meanwhile")]
     Moved,
@@ -284,15 +298,16 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let index = Self::ref_index(shared, name);
         let sealed = seal_meta(shared.seal.expose(), &[b"ref", &repo, &index], name.as_bytes());
+        let mut tx = self.begin_write(repo).await?;
         sqlx::query("INSERT INTO ref (repo, name_index, kind, name_sealed, target) VALUES ($1, $2, $3, $4, $5)")
             .bind(repo.to_vec())
             .bind(index)
             .bind(kind.word())
             .bind(sealed.map_err(|_| CatalogError::Randomness)?)
             .bind(target.as_bytes().to_vec())
-            .execute(&self.database.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// Moves a branch from one commit to another, and only from that one.
@@ -307,13 +322,15 @@ impl Catalog {
         from: Commit,
         to: Commit,
     ) -> Result<(), CatalogError> {
+        let mut tx = self.begin_write(repo).await?;
         let moved = sqlx::query("UPDATE ref SET target = $1 WHERE repo = $2 AND name_index = $3 AND target = $4")
             .bind(to.as_bytes().to_vec())
             .bind(repo.to_vec())
             .bind(Self::ref_index(shared, name))
             .bind(from.as_bytes().to_vec())
-            .execute(&self.database.writer)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
         if moved.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::Moved) }
     }
 
@@ -328,45 +345,15 @@ impl Catalog {
         kind: RefKind,
         name: &str,
     ) -> Result<bool, CatalogError> {
+        let mut tx = self.begin_write(repo).await?;
         let removed = sqlx::query("DELETE FROM ref WHERE repo = $1 AND name_index = $2 AND kind = $3")
             .bind(repo.to_vec())
             .bind(Self::ref_index(shared, name))
             .bind(kind.word())
-            .execute(&self.database.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(removed.rows_affected() == 1)
-    }
-
-    /// Drops everything of a repository whose secret was shredded; its payloads become orphans.
-    ///
-    /// # Errors
-    /// [`CatalogError`]; nothing is then dropped.
-    pub async fn drop_repo(&self, repo: RepoId) -> Result<(), CatalogError> {
-        let mut tx = self.database.begin().await?;
-        sqlx::query(
-            "INSERT INTO orphan (object, since_ms) SELECT object, $1 FROM (SELECT object FROM envelope WHERE repo = $2 \
-             UNION SELECT object FROM upload WHERE repo = $2 UNION SELECT object FROM xorb WHERE repo = $2) AS gone \
-             WHERE true ON CONFLICT DO NOTHING",
-        )
-        .bind(now_ms())
-        .bind(repo.to_vec())
-        .execute(&mut *tx)
-        .await?;
-        for statement in [
-            "DELETE FROM envelope WHERE repo = $1",
-            "DELETE FROM content WHERE repo = $1",
-            "DELETE FROM upload WHERE repo = $1",
-            "DELETE FROM xorb WHERE repo = $1",
-            "DELETE FROM tree WHERE repo = $1",
-            "DELETE FROM commit_object WHERE repo = $1",
-            "DELETE FROM ref WHERE repo = $1",
-        ] {
-            sqlx::query(statement).bind(repo.to_vec()).execute(&mut *tx).await?;
-        }
-        discount_repo(&mut tx, repo).await?;
         tx.commit().await?;
-        self.cache.forget(repo);
-        Ok(())
+        Ok(removed.rows_affected() == 1)
     }
 }
 

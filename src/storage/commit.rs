@@ -182,7 +182,7 @@ impl Catalog {
         quota: Quota,
         trees: &[NewTree],
     ) -> Result<(), CatalogError> {
-        let mut tx = self.database.begin().await?;
+        let mut tx = self.begin_write(repo).await?;
         for tree in trees {
             write_tree(&mut tx, repo, tree).await?;
         }
@@ -248,7 +248,7 @@ impl Catalog {
             roots: head.body.roots.clone(),
         };
         let commit = CommitInfo { id, parent: None, time_ms, body };
-        let mut tx = self.database.begin().await?;
+        let mut tx = self.begin_write(repo).await?;
         write_commit(&mut tx, repo, shared, &commit).await?;
         tx.commit().await?;
         self.move_ref(repo, shared, branch, head.id, id).await?;
@@ -305,7 +305,7 @@ impl Catalog {
     }
 }
 
-fn content_index(keys: &MetaKeys, digest: &Sha256) -> Vec<u8> {
+pub(crate) fn content_index(keys: &MetaKeys, digest: &Sha256) -> Vec<u8> {
     keyed_hash(keys.index.expose(), &[b"content", digest.as_bytes()])[..16].to_vec()
 }
 
@@ -366,7 +366,7 @@ async fn write_envelope(
     Ok(())
 }
 
-async fn write_commit(
+pub(crate) async fn write_commit(
     tx: &mut AnyConnection,
     repo: RepoId,
     shared: &MetaKeys,

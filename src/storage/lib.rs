@@ -5,13 +5,16 @@
 mod cache;
 mod catalog;
 mod check;
+mod close;
 mod commit;
+mod drop;
 mod git;
 mod history;
 mod kept;
 mod listing;
 mod objects;
 mod quota;
+mod rotate;
 mod tree;
 mod upload;
 
@@ -22,5 +25,6 @@ pub use git::{blob_id, lfs_pointer};
 pub use listing::{Item, Page, View};
 pub use objects::{ObjectError, ObjectId, ObjectReader, ObjectWriter, Objects, S3, S3Error};
 pub use quota::Quota;
+pub use rotate::{Copied, RotateError, Rotated, Rotation, Side};
 pub use tree::{Entry, FileEntry};
 pub use upload::{Upload, Xorb, XorbChunk};

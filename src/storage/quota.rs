@@ -168,6 +168,39 @@ pub(crate) async fn discount_repo(tx: &mut AnyConnection, repo: RepoId) -> Resul
     Ok(())
 }
 
+/// Counts what a repository stores as another's; no namespace stores more or less by it.
+///
+/// # Errors
+/// [`CatalogError`].
+pub(crate) async fn hand_over(tx: &mut AnyConnection, from: RepoId, to: RepoId) -> Result<(), CatalogError> {
+    for what in [Counted::File, Counted::Xorb] {
+        let row = sqlx::query("DELETE FROM stored WHERE repo = $1 AND what = $2 RETURNING place, bytes")
+            .bind(from.to_vec())
+            .bind(what.word())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { continue };
+        let (place, bytes): (i64, i64) = (row.try_get("place")?, row.try_get("bytes")?);
+        let row = sqlx::query(
+            "INSERT INTO stored (repo, what, place, bytes) VALUES ($1, $2, $3, $4) ON CONFLICT (repo, what) \
+             DO UPDATE SET bytes = stored.bytes + excluded.bytes RETURNING place",
+        )
+        .bind(to.to_vec())
+        .bind(what.word())
+        .bind(place)
+        .bind(bytes)
+        .fetch_one(&mut *tx)
+        .await?;
+        let counted_at: i64 = row.try_get("place")?;
+        if counted_at != place {
+            // The repository was moved to another namespace in between.
+            add(&mut *tx, place, what, -bytes).await?;
+            add(&mut *tx, counted_at, what, bytes).await?;
+        }
+    }
+    Ok(())
+}
+
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
+use strongroom_database::Lock;
 use strongroom_domain::Sha256;
 use strongroom_envelope::{keyed_hash, open_meta, seal_meta};
 use strongroom_protocol::MetaKeys;
 
 use crate::catalog::{BATCH, Catalog, CatalogError, RepoId, now_ms};
+use crate::close::{WRITES, is_counted_elsewhere};
 use crate::objects::{ObjectId, Objects};
 use crate::quota::{Counted, Quota, count, discount_forgotten};
 
@@ -48,6 +50,8 @@ pub struct Xorb {
 /// What is sealed of an upload or a xorb.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Claim {
+    /// Of an upload the SHA-256, of a xorb its hash: a rotation finds the place under the new keys by it.
+    pub digest: [u8; 32],
     /// Bytes of its plaintext.
     pub size: u64,
     /// Who sent it.
@@ -55,7 +59,7 @@ pub(crate) struct Claim {
     chunks: Vec<XorbChunk>,
 }
 
-fn index(inbox: &MetaKeys, what: &[u8], digest: &[u8; 32], principal: &str) -> Vec<u8> {
+pub(crate) fn index(inbox: &MetaKeys, what: &[u8], digest: &[u8; 32], principal: &str) -> Vec<u8> {
     keyed_hash(inbox.index.expose(), &[what, digest, principal.as_bytes()])[..16].to_vec()
 }
 
@@ -78,7 +82,8 @@ impl Catalog {
         quota: Quota,
     ) -> Result<(), CatalogError> {
         let index = digest_index(inbox, digest, &upload.principal);
-        let claim = Claim { size: upload.size, principal: upload.principal.clone(), chunks: Vec::new() };
+        let (digest, principal) = (*digest.as_bytes(), upload.principal.clone());
+        let claim = Claim { digest, size: upload.size, principal, chunks: Vec::new() };
         let sealed = seal_claim(repo, inbox, &index, upload.object, &upload.header, &claim)?;
         let add = sqlx::query(
             "INSERT INTO upload (repo, digest_index, object, header, claim_sealed, size, created_ms) \
@@ -104,7 +109,13 @@ impl Catalog {
         object: ObjectId,
         quota: Quota,
     ) -> Result<bool, CatalogError> {
-        let mut tx = self.database.begin().await?;
+        let mut tx = match self.begin_write(repo).await {
+            Err(CatalogError::Closed) => {
+                self.orphan(object).await?;
+                return Err(CatalogError::Closed);
+            }
+            tx => tx?,
+        };
         let new = row.execute(&mut *tx).await?.rows_affected() == 1;
         let counted = if new { count(&mut tx, repo, what, quota, bytes).await } else { Ok(()) };
         match counted {
@@ -154,7 +165,8 @@ impl Catalog {
         quota: Quota,
     ) -> Result<bool, CatalogError> {
         let index = index(inbox, b"xorb", hash, &xorb.principal);
-        let claim = Claim { size: xorb.size, principal: xorb.principal.clone(), chunks: xorb.chunks.clone() };
+        let (principal, chunks) = (xorb.principal.clone(), xorb.chunks.clone());
+        let claim = Claim { digest: *hash, size: xorb.size, principal, chunks };
         let sealed = seal_claim(repo, inbox, &index, xorb.object, &xorb.header, &claim)?;
         let add = sqlx::query(
             "INSERT INTO xorb (repo, hash_index, object, header, chunks_sealed, size, created_ms) \
@@ -264,6 +276,10 @@ impl Catalog {
             for row in sqlx::query(old).bind(before_ms).fetch_all(&self.database.reader).await? {
                 let repo: Vec<u8> = row.try_get("repo")?;
                 let mut tx = self.database.begin().await?;
+                self.database.lock_at(&mut tx, WRITES, Lock::Shared).await?;
+                if is_counted_elsewhere(&mut tx, &repo).await? {
+                    continue;
+                }
                 discount_forgotten(&mut tx, &repo, what, before_ms).await?;
                 sqlx::query(note).bind(now).bind(before_ms).bind(repo.clone()).execute(&mut *tx).await?;
                 sqlx::query(delete).bind(before_ms).bind(repo).execute(&mut *tx).await?;
@@ -299,7 +315,7 @@ fn object(bytes: Vec<u8>) -> Result<ObjectId, CatalogError> {
 }
 
 /// The header is associated data: one that was swapped does not open the claim.
-fn seal_claim(
+pub(crate) fn seal_claim(
     repo: RepoId,
     inbox: &MetaKeys,
     index: &[u8],

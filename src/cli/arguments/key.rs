@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use strongroom_domain::RepoName;
 
 use super::{Kind, Remote, Server};
@@ -57,4 +57,30 @@ pub enum Rotate {
         #[command(flatten)]
         remote: Remote,
     },
+    /// A repository's secret, here, with the root key, while the server serves: every header is wrapped anew, every name sealed
+    /// anew, and the old secret deleted. Asked again, one that was cut goes on. A passphrase or shares of the root key come
+    /// from standard input, a line each
+    Repository(Repository),
+}
+
+/// Which repository's secret, and how.
+#[derive(Args)]
+pub struct Repository {
+    /// NAMESPACE/NAME
+    pub name: RepoName,
+    #[command(flatten)]
+    pub kind: Kind,
+    /// Write every payload anew too: whoever kept the old secret and the old headers opens none of them
+    #[arg(long)]
+    pub re_encrypt: bool,
+    /// Between the switch and the deletion of the old secret: what began before it has this time
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    pub grace: humantime::Duration,
+    #[command(flatten)]
+    pub server: Server,
+    /// Show how far it is, also where standard error is no terminal
+    #[arg(long)]
+    pub progress: bool,
+    #[command(flatten)]
+    pub remote: Remote,
 }

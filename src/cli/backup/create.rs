@@ -17,7 +17,7 @@ use crate::check::Places;
 use crate::progress::Progress;
 use crate::{Failed, words};
 
-/// Times that a backup begins anew because a repository was deleted under it.
+/// Times that a backup begins anew because a repository was deleted or rotated under it.
 const ATTEMPTS: usize = 5;
 
 /// Makes one backup. If we die inside, payloads are left that the next one finds and uses, and no snapshot: a snapshot gets
@@ -40,7 +40,7 @@ pub async fn create(
             return Ok(made);
         }
     }
-    Err(Failed("repositories are deleted faster than they can be copied; try again".to_owned()))
+    Err(Failed("repositories are deleted or rotated faster than they can be copied; try again".to_owned()))
 }
 
 /// All rows of a table; what they name in a column is added to `named`. A view of the database for each table would not do:
@@ -82,7 +82,7 @@ impl From<strongroom_database::Error> for Stopped {
     }
 }
 
-/// `None` where a payload was deleted with its repository before it was copied.
+/// `None` where a payload was deleted with its repository before it was copied, or a repository was rotated.
 async fn attempt(
     places: &Places,
     folder: &Folder,
@@ -98,6 +98,8 @@ async fn attempt(
     // The catalogue first: the keeper's record of a commit precedes the branch's move, so a later view of the keeper's
     // database knows whatever the earlier one of the catalogue holds.
     let mut named = BTreeSet::new();
+    let keeper = Database::open_to_read(&places.keeper.source()).await.map_err(words)?;
+    let before = strongroom_keeper::copies(&mut keeper.snapshot().await.map_err(words)?).await.map_err(words)?;
     for (base, source, tables) in [
         (Base::Catalog, &places.catalog, strongroom_storage::TABLES),
         (Base::Keeper, &places.keeper.source(), strongroom_keeper::TABLES),
@@ -105,6 +107,15 @@ async fn attempt(
         let mut view = Database::open_to_read(source).await.map_err(words)?.snapshot().await.map_err(words)?;
         for table in tables {
             rows(&mut view, &mut writer, base, table, &mut named).await?;
+        }
+        if base == Base::Keeper {
+            // One that was rotated between the two views has its copy in neither: both are taken anew.
+            let after = strongroom_keeper::copies(&mut view).await.map_err(words)?;
+            if before.iter().any(|(id, copies)| after.get(id) != Some(copies)) {
+                drop(writer);
+                fs::remove_file(&unfinished).map_err(words)?;
+                return Ok(None);
+            }
         }
     }
     // Payloads never change, and are deleted only when no row names them: those that the view names are there, unless their

@@ -13,7 +13,7 @@ use crate::arguments::{Key, Rotate, Server};
 use crate::client::Client;
 use crate::config::Config;
 use crate::show::show;
-use crate::{Failed, certificates, root};
+use crate::{Failed, certificates, root, rotate};
 
 fn create(path: &Path) -> Result<File, Failed> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -32,6 +32,7 @@ pub fn run(key: Key) -> Result<(), Failed> {
             show(&Client::new(&remote)?.admin("key", &command)?, remote.json);
             return Ok(());
         }
+        Key::Rotate(Rotate::Repository(asked)) => return rotate::run(&asked),
         Key::Recover { repo, kind, revision, path, out, identity_out, remote } => {
             (repo, kind, revision, path, out, identity_out, remote)
         }

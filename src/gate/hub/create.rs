@@ -54,7 +54,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
             };
             let id: RepoName = format!("{namespace}/{name}").parse()?;
             let target = Target::Repo { kind, name: id.clone(), revision: None, path: None };
-            if let Ok(grant) = gate.keeper.authorize(origin, credential, Action::RepoWrite, target).await {
+            if let Ok(grant) = gate.authorize(origin, credential, Action::RepoWrite, target).await {
                 first_commit(&gate, &grant).await?;
             }
             let url = url(id.as_str());

@@ -57,7 +57,10 @@ pub async fn delete(gate: Arc<Gate>, mut call: Call) -> Answer {
         }
     };
     let grant = gate.keeper.delete_repo(call.origin(), call.credential.clone(), kind, name).await?;
-    gate.catalog.drop_repo(grant.repo()?.parts().id).await?;
+    let parts = grant.repo()?.parts();
+    for copy in parts.beside.into_iter().chain([parts.id]) {
+        gate.catalog.drop_repo(copy).await?;
+    }
     Ok(json(&value!({})))
 }
 

@@ -38,9 +38,9 @@ pub async fn write_token(gate: Arc<Gate>, call: Call) -> Answer {
     Ok(response)
 }
 
-/// A repository in its `casUrl`: by its catalogue id, which says no name.
+/// A repository in its `casUrl`: by an id that says no name, and that a rotation under the upload does not change.
 fn scope_id(grant: &Grant) -> Result<String, Refused> {
-    Ok(grant.repo()?.parts().id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(grant.repo()?.parts().scope.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The grant of the access token, which is a ticket; the URL must be its repository's.
@@ -52,7 +52,7 @@ pub async fn redeem(gate: &Gate, call: &Call) -> Result<Grant, Refused> {
         Some(Credential::Token(text) | Credential::Ticket(text)) => Some(Credential::Ticket(text)),
         None => None,
     };
-    let grant = gate.keeper.authorize(call.origin(), ticket, call.route.action, Target::Ticket).await?;
+    let grant = gate.authorize(call.origin(), ticket, call.route.action, Target::Ticket).await?;
     let id = scope_id(&grant)?;
     let scope = call.param("scope")?;
     let is_xet = grant.repo()?.parts().purpose == Some(Purpose::Xet);

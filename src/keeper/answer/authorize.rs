@@ -1,8 +1,10 @@
 //! `Authorize`: authenticate, judge, record, and only then a grant.
 
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
+use strongroom_envelope::keyed_hash;
 use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refusal, Reply, RepoParts, Target};
 
+use super::rotate_repo::CLOSED_S;
 use super::{about, cut};
 use crate::credential::{Subject, authenticate, in_scope};
 use crate::grants::Live;
@@ -57,8 +59,8 @@ impl Core {
         action: Action,
         target: Target,
     ) -> Result<Reply, Refusal> {
-        let allowed = self
-            .used(action, credential.as_ref(), |state, record| {
+        let judge = || {
+            self.used(action, credential.as_ref(), |state, record| {
                 about(record, &call, action.word());
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 match (&target, &subject.ticket) {
@@ -81,7 +83,11 @@ impl Core {
                     }
                 }
             })
-            .await?;
+        };
+        let allowed = match judge().await {
+            Err(Refusal::Later(_)) if self.let_writes_go_on().await? => judge().await?,
+            allowed => allowed?,
+        };
         let revision = match target {
             Target::Repo { revision, .. } => revision,
             _ => None,
@@ -131,9 +137,17 @@ impl Core {
         let Allowed { subject, repo, compartments, generation } = allowed;
         let purpose = subject.ticket.as_ref().map(|(_, purpose)| purpose.clone());
         let mut parts = match repo.and_then(|id| state.repos.get(&id)) {
-            Some(found) => Some(self.repo_parts(&state, found, &compartments, action, purpose.clone())?),
+            // `repo` is there where it was found.
+            Some(found) => Some(self.repo_parts(
+                &state,
+                (repo.unwrap_or_default(), found),
+                &compartments,
+                action,
+                purpose.clone(),
+            )?),
             None => None,
         };
+        let catalog_id = parts.as_ref().map(|parts| parts.id);
         if let (Some(parts), Some(share)) = (&mut parts, subject.share) {
             parts.share = Some(state.shares.get(&share).ok_or(Refusal::Credential)?.shared());
         }
@@ -160,6 +174,7 @@ impl Core {
             share: subject.share,
             action,
             repo,
+            catalog_id,
             compartments,
             generation,
             purpose,
@@ -174,7 +189,7 @@ impl Core {
     pub(super) fn repo_parts(
         &self,
         state: &State,
-        repo: &Repo,
+        (id, repo): (u64, &Repo),
         compartments: &[Compartment],
         action: Action,
         purpose: Option<Purpose>,
@@ -186,8 +201,14 @@ impl Core {
             PartKeys { compartment: *compartment, keys, recipient }
         };
         let inbox = || (keys.part(Part::Inbox).meta.clone(), keys.part(Part::Inbox).recipient_text.clone());
+        let scope = keyed_hash(&self.keys.index, &[b"scope", &id.to_be_bytes()]);
+        let beside = repo.rotation.as_ref().filter(|_| action == Action::RepoDelete);
         Ok(RepoParts {
             id: repo.catalog_id,
+            // 32 bytes have a first 16.
+            scope: *scope.first_chunk().expect("32 bytes"),
+            beside: beside.map(|rotation| rotation.catalog_id),
+            reopened: repo.reopened().filter(|_| writes(action)),
             kind: repo.kind,
             name: repo.name.clone(),
             created_ms: repo.created_ms,
@@ -200,6 +221,11 @@ impl Core {
             share: None,
         })
     }
+}
+
+/// Whether a grant for it may change what is in a repository.
+pub(super) fn writes(action: Action) -> bool {
+    matches!(action, Action::RepoWrite | Action::RepoManage | Action::RepoCreate)
 }
 
 /// What a ticket is for is one action.
@@ -254,6 +280,9 @@ fn judge_found(
         } else {
             Err(Refusal::Forbidden(format!("this needs the right to {action} here")))
         };
+    }
+    if writes(action) && found.is_some_and(|(_, repo)| repo.is_closed()) {
+        return Err(Refusal::Later(CLOSED_S));
     }
     super::share::accepted(state, &subject)?;
     allowed.sort();

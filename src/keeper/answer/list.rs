@@ -204,7 +204,7 @@ impl Core {
         if parts.is_empty() {
             return Ok(None);
         }
-        let mut parts = self.repo_parts(state, repo, &parts, Action::RepoRead, None)?;
+        let mut parts = self.repo_parts(state, (id, repo), &parts, Action::RepoRead, None)?;
         parts.share = subject.share.and_then(|share| state.shares.get(&share)).map(Share::shared);
         Ok(Some(parts))
     }

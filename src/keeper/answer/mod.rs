@@ -10,6 +10,7 @@ mod people;
 mod quota;
 mod repo;
 mod rotate;
+mod rotate_repo;
 mod sealed;
 mod share;
 mod stop;

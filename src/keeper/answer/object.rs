@@ -6,6 +6,8 @@ use strongroom_domain::{Action, Compartment};
 use strongroom_envelope::{Header, Identity};
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
 
+use super::authorize::writes;
+use super::rotate_repo::{MOMENT_S, is_of_now};
 use super::sealed::readable;
 use super::{about, cut};
 use crate::credential::dead;
@@ -51,9 +53,17 @@ impl Core {
         Ok(live.clone())
     }
 
+    /// The keys of what the grant was about: while a rotation is not finished, what was read before it still opens.
     pub(super) fn keys_of(&self, state: &State, live: &Live) -> Result<RepoKeys, Refusal> {
         let repo = live.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::Over)?;
-        self.held.keys(repo).map_err(|error| Refusal::Unavailable(error.to_string()))
+        let keys = if is_of_now(repo, live) {
+            self.held.keys(repo)
+        } else {
+            let before = repo.rotation.as_ref().filter(|before| Some(before.catalog_id) == live.catalog_id);
+            let before = before.filter(|_| !writes(live.action)).ok_or(Refusal::Later(MOMENT_S))?;
+            self.held.keys_beside(before)
+        };
+        keys.map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 
     pub(super) async fn answer_open(

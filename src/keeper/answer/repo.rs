@@ -72,7 +72,7 @@ impl Core {
                     None => name,
                 };
                 // For the root key that this state knows of: were it rotated meanwhile, this is judged again.
-                let wrapped = wrap(&secret, &self.held.wrap_for(state)).map_err(unavailable)?;
+                let wrapped = wrap(&secret[..], &self.held.wrap_for(state)).map_err(unavailable)?;
                 let repo = Repo::new(catalog_id, kind, name, namespace, Some(wrapped), record.time_ms);
                 Ok(((id, subject, record.generation), vec![Change::Repo(id, repo)]))
             })
@@ -127,7 +127,7 @@ impl Core {
                 let allowed = self.judge_repo(state, subject, Action::RepoDelete, kind, &name, record)?;
                 let id = allowed.repo.ok_or(Refusal::NotFound)?;
                 let repo = state.repos.get(&id).ok_or(Refusal::NotFound)?;
-                let parts = self.repo_parts(state, repo, &[], Action::RepoDelete, None)?;
+                let parts = self.repo_parts(state, (id, repo), &[], Action::RepoDelete, None)?;
                 Ok((parts, vec![Change::DeleteRepo(id, record.time_ms)]))
             })
             .await?;

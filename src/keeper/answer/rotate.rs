@@ -127,9 +127,17 @@ impl Core {
                     None => repos.push((*id, rewrap_one(wrapped, root, &recipients).map_err(unavailable)?)),
                 }
             }
-            let count = (instance.len() + repos.len()) as u64;
+            // Few, and made or switched meanwhile.
+            let mut rotations = Vec::new();
+            for (id, repo) in &state.repos {
+                let Some(wrapped) = repo.rotation.as_ref().and_then(|rotation| rotation.wrapped.as_ref()) else {
+                    continue;
+                };
+                rotations.push((*id, rewrap_one(wrapped, root, &recipients).map_err(unavailable)?));
+            }
+            let count = (instance.len() + repos.len() + rotations.len()) as u64;
             let roots = roots.iter().map(ToString::to_string).collect();
-            Ok((count, vec![Change::Wrapped(Wrapped { roots, instance: instance.clone(), repos })]))
+            Ok((count, vec![Change::Wrapped(Wrapped { roots, instance: instance.clone(), repos, rotations })]))
         })
         .await
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use strongroom_domain::{Action, Compartment};
 use strongroom_protocol::{Call, GrantId, Purpose, Refusal, Reply};
 
+use super::authorize::writes;
 use super::object::describe;
+use super::rotate_repo::{MOMENT_S, is_of_now};
 use super::{about, cut};
 use crate::server::{Core, now_ms};
 use crate::ticket::{LIFE_S, Ticket};
@@ -51,11 +53,14 @@ impl Core {
             record.subject = Some(cut(&subject, 1024));
             record.digest = digest.as_deref().map(|digest| cut(digest, 128));
             record.compartments = compartments.iter().map(ToString::to_string).collect();
-            let writes = matches!(live.action, Action::RepoWrite | Action::RepoManage | Action::RepoCreate);
-            if !writes
+            if !writes(live.action)
                 || live.action == Action::RepoWrite && !compartments.iter().all(|part| live.compartments.contains(part))
             {
                 return Err(Refusal::NotFound);
+            }
+            // What it wrote under the keys of before would not be there.
+            if live.repo.and_then(|id| state.repos.get(&id)).is_some_and(|repo| !is_of_now(repo, &live)) {
+                return Err(Refusal::Later(MOMENT_S));
             }
             // Nobody's list begins with what is to come.
             record.moved_ms = moved_ms.map(|moved| moved.min(record.time_ms));

@@ -6,8 +6,8 @@
 //! chunks, and of one repository 33 bytes for each node and 17 for each object.
 
 mod inbox;
-mod payload;
-mod trees;
+pub(crate) mod payload;
+pub(crate) mod trees;
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ pub struct CheckKeys<'a> {
 }
 
 impl CheckKeys<'_> {
-    fn of(&self, compartment: Compartment) -> Option<(&MetaKeys, &Identity)> {
+    pub(crate) fn of(&self, compartment: Compartment) -> Option<(&MetaKeys, &Identity)> {
         let found = self.compartments.iter().find(|(other, ..)| *other == compartment);
         found.map(|(_, meta, identity)| (*meta, *identity))
     }

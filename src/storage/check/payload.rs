@@ -12,13 +12,19 @@ const SEALED_CHUNK: usize = (CHUNK_BYTES + TAG_BYTES) as usize; // 65,552
 const RUN: usize = 16;
 
 /// The file key of a header.
-pub(super) fn open_header(header: &[u8], identity: &Identity) -> Result<FileKey, String> {
+pub(crate) fn open_header(header: &[u8], identity: &Identity) -> Result<FileKey, String> {
     let header = Header::parse(header).map_err(|error| format!("its envelope: {error}"))?;
     header.open(identity).map_err(|error| format!("its envelope: {error}"))
 }
 
-/// Opens every chunk; the digest of the plaintext.
-async fn digest(objects: &Objects, object: ObjectId, key: &FileKey, size: u64) -> Result<Sha256, String> {
+/// Opens every chunk, and hands the plaintext on; its digest.
+pub(crate) async fn read_payload(
+    objects: &Objects,
+    object: ObjectId,
+    key: &FileKey,
+    size: u64,
+    mut each: impl AsyncFnMut(&[u8]) -> Result<(), String>,
+) -> Result<Sha256, String> {
     let words = |error: ObjectError| format!("its payload: {error}");
     let length = ciphertext_len(size).ok_or("its size is none")?;
     let reader = objects.open(object, length, 0..length).await.map_err(words)?;
@@ -37,7 +43,9 @@ async fn digest(objects: &Objects, object: ObjectId, key: &FileKey, size: u64) -
         for (number, chunk) in buffer[..run].chunks_mut(SEALED_CHUNK).enumerate() {
             let last = at == length && number + 1 == chunks;
             let plain = payload.open_chunk(index, last, chunk);
-            hash.update(plain.map_err(|error| format!("its payload, chunk {index}: {error}"))?);
+            let plain = plain.map_err(|error| format!("its payload, chunk {index}: {error}"))?;
+            hash.update(plain);
+            each(plain).await?;
             index += 1;
         }
     }
@@ -57,7 +65,7 @@ impl Check<'_> {
     ) -> Result<Sha256, String> {
         self.tally.objects += 1;
         let key = open_header(header, identity)?;
-        let digest = digest(self.objects, object, &key, size).await?;
+        let digest = read_payload(self.objects, object, &key, size, async |_| Ok(())).await?;
         self.tally.bytes += size;
         self.step();
         Ok(digest)

@@ -48,7 +48,7 @@ impl Check<'_> {
                 let id = bytes20(row.try_get("id")?)?;
                 let parent = row.try_get::<Option<Vec<u8>>, _>("parent")?.map(bytes20).transpose();
                 let sealed: Vec<u8> = row.try_get("body_sealed")?;
-                match commit(repo, keys, id, parent.ok(), row.try_get("time_ms")?, &sealed) {
+                match verified_commit(repo, keys.shared, id, parent.ok(), row.try_get("time_ms")?, &sealed) {
                     None => self.found(repo, None, None, format!("commit {id} does not open, or is not what it says")),
                     Some(body) => {
                         for root in body.roots {
@@ -213,15 +213,15 @@ impl Check<'_> {
 }
 
 /// The body of a commit, where all of it is what its id was made of: parent and time are in the clear, and in the id.
-fn commit(
+pub(crate) fn verified_commit(
     repo: RepoId,
-    keys: &CheckKeys<'_>,
+    shared: &MetaKeys,
     id: Commit,
     parent: Option<Option<Commit>>,
     time_ms: i64,
     sealed: &[u8],
 ) -> Option<CommitBody> {
-    let body = open_meta(keys.shared.seal.expose(), &Catalog::place(&repo, &id), sealed).ok()?;
+    let body = open_meta(shared.seal.expose(), &Catalog::place(&repo, &id), sealed).ok()?;
     let body: CommitBody = postcard::from_bytes(&body).ok()?;
     let git = tree_id(body.roots.iter().map(|root| (root.compartment.word(), true, root.git)));
     let made = commit_id(git, parent?, &body.author, time_ms / 1000, &body.text());

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -218,6 +219,25 @@ impl Objects {
             }
         }
         Ok(removed)
+    }
+
+    /// Gives an object that was just written to the owner of its directory: whoever works beside the server as root leaves
+    /// nothing that the server can't read.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub fn give_to_owner(&self, id: ObjectId) -> Result<(), ObjectError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let failed = |error: std::io::Error| ObjectError::Store(error.to_string());
+        let owner = std::fs::metadata(folder).map_err(failed)?;
+        let file = folder.join(id.path().as_ref());
+        for path in file.ancestors().take(2) {
+            let found = std::fs::metadata(path).map_err(failed)?;
+            if (found.uid(), found.gid()) != (owner.uid(), owner.gid()) {
+                std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes an object; one that is not there is removed already.

@@ -135,7 +135,7 @@ impl PartTree<'_> {
     }
 
     /// Seals a node that is to be written; `None` for one with nothing in it.
-    pub(super) fn seal(&self, node: &Node, written: &mut Vec<NewTree>) -> Result<Option<Child>, CatalogError> {
+    pub(crate) fn seal(&self, node: &Node, written: &mut Vec<NewTree>) -> Result<Option<Child>, CatalogError> {
         let Some(last) = node.last() else { return Ok(None) };
         // Postcard into a growing vector fails for no value of these types.
         let body = postcard::to_stdvec(node).expect("plain values");
@@ -148,7 +148,7 @@ impl PartTree<'_> {
 
     /// How many levels of nodes end after this folded name. Keyed, so that nobody can choose names that make a node grow.
     pub(super) fn levels_ended(&self, key: &str) -> usize {
-        let hash = keyed_hash(self.keys.index.expose(), &[b"split", key.as_bytes()]);
+        let hash = keyed_hash(self.keys.split.expose(), &[b"split", key.as_bytes()]);
         // 32 bytes have a first 8.
         let first = u64::from_be_bytes(*hash.first_chunk().expect("32 bytes"));
         (first.trailing_zeros() / SPLIT_BITS) as usize

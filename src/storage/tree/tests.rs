@@ -16,7 +16,11 @@ const REPO: RepoId = [5; 16];
 const QUOTA: Quota = Quota { place: 1, bytes: None };
 
 fn keys(byte: u8) -> MetaKeys {
-    MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
+    MetaKeys {
+        seal: Secret::new([byte; 32]),
+        index: Secret::new([byte ^ 0xff; 32]),
+        split: Secret::new([byte ^ 0xaa; 32]),
+    }
 }
 
 /// The same numbers each time (xorshift, Marsaglia 2003).

@@ -8,7 +8,11 @@ use strongroom_storage::{Catalog, Objects};
 
 /// Keys that differ by this byte.
 pub fn keys(byte: u8) -> MetaKeys {
-    MetaKeys { seal: Secret::new([byte; 32]), index: Secret::new([byte ^ 0xff; 32]) }
+    MetaKeys {
+        seal: Secret::new([byte; 32]),
+        index: Secret::new([byte ^ 0xff; 32]),
+        split: Secret::new([byte ^ 0xaa; 32]),
+    }
 }
 
 /// A catalogue and its objects, in a folder that goes when this does.
@@ -25,6 +29,12 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// Its catalogue, for whoever edits what lies there.
+    #[allow(dead_code, reason = "each test file uses some of it")]
+    pub fn source(&self) -> Source {
+        Source::File(self.folder.join("catalog.db"))
+    }
+
     /// A fresh one.
     pub async fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("strongroom-{name}-{}", std::process::id()));
