@@ -204,7 +204,7 @@ class Server:
             self.owner.strongroom("role", "grant", name, role, *where)
         return self.with_token(name, *scope)
 
-    def with_token(self, name, *scope, expires="1h"):
+    def with_token(self, name, *scope, expires="12h"):
         scopes = [part for word in scope for part in ("--scope", word)]
         made = self.owner.strongroom("token", "create", "--user", name, "--expires", expires, *scopes)
         self.people += 1
