@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod incident;
 mod key;
 mod quota;
 mod share;
@@ -14,6 +15,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use audit::Audit;
 pub use backup::{Backup, Made};
+pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Rotate};
 pub use quota::Quota;
 pub use share::{NewShare, Pull, Share, Starts};
@@ -107,6 +109,9 @@ pub enum Command {
     /// The log: search, verify, prove, checkpoint
     #[command(subcommand)]
     Audit(Audit),
+    /// Incidents: what somebody could reach and did, with evidence, and stopped: open, verify
+    #[command(subcommand)]
+    Incident(Incident),
     /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
     #[command(subcommand)]
     Backup(Backup),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
 
 /// A command. In JSON: `{"command": "user.create", …}`; on the wall the same in postcard's form.
@@ -127,6 +128,8 @@ pub enum AdminCommand {
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
     AuditWhat(WhatQuery),
+    /// What somebody could reach and did, with the evidence.
+    Incident(IncidentCommand),
     /// Stored leaves with their proof material, for verification by the asker.
     AuditLeaves {
         /// Of which log.
@@ -167,6 +170,7 @@ impl AdminCommand {
             Self::KeyRotateRoot { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
+            Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
             | Self::AuditLeaves { .. }
@@ -199,6 +203,7 @@ impl AdminCommand {
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
+            Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
             Self::AuditLeaves { .. } => "audit.export",

@@ -6,6 +6,7 @@
 pub mod admin;
 mod client;
 mod frame;
+pub mod incident;
 pub mod metrics;
 mod reply;
 mod request;

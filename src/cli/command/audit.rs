@@ -106,7 +106,10 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
 }
 
 /// `2h` ago, or a moment.
-fn moment(text: &str) -> Result<i64, Failed> {
+///
+/// # Errors
+/// Where it is neither.
+pub fn moment(text: &str) -> Result<i64, Failed> {
     let now = std::time::SystemTime::now();
     let at = match humantime::parse_duration(text) {
         Ok(ago) => now.checked_sub(ago),

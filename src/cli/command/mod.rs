@@ -1,6 +1,7 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod audit;
+mod incident;
 mod key;
 mod people;
 mod pull;
@@ -60,6 +61,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Share(share)) => share::run(share),
         Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Incident(incident)) => incident::run(incident),
         Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),
         Some(Command::Traces { follow, remote }) => traces::run(follow, &remote),

@@ -45,6 +45,7 @@ impl Core {
             AdminCommand::AuditCheckpoint => self.checkpoint().await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
             AdminCommand::Share(_) => self.with_usage(shown).await?,
+            AdminCommand::Incident(command) => self.incident(&call, credential.as_ref(), command, shown).await?,
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
         };
@@ -79,6 +80,7 @@ impl Core {
             AdminCommand::QuotaList => self.quota_list(state),
             AdminCommand::AuditSearch(query) => self.describe_search(state, query, record),
             AdminCommand::AuditWhat(query) => self.describe_what(state, query, record),
+            AdminCommand::Incident(command) => self.incident_begin(state, subject, command, record),
             AdminCommand::AuditProve { log, record: Some(seq), .. } => {
                 record.subject = Some(format!("{log}/{seq}"));
                 Ok((Value::Null, Vec::new()))

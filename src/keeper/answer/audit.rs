@@ -1,18 +1,14 @@
 //! The log's own reading: search, leaves, checkpoint, proofs.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use strongroom_audit::Hash;
-use strongroom_audit::tree::{self, HashReader, Subtree};
 use strongroom_protocol::Refusal;
 use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
-use crate::log::{Filter, Record, StoredTiles, leaves, origin, search};
+use crate::log::{Filter, Proofs, Record, leaves, origin, search};
 use crate::server::Core;
 use crate::state::State;
 
@@ -38,6 +34,7 @@ impl Core {
             principal,
             repo,
             token: query.token,
+            tokens: Vec::new(),
             share: query.share.map(|share| {
                 let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(share));
                 let repo = state.shares.get(&share).map_or(0, |share| share.repo);
@@ -101,24 +98,14 @@ impl Core {
         let position = position.ok_or_else(|| Refusal::Invalid(format!("there is no log {log}")))?;
         let size = position.size;
         let key = self.log.key().named(&origin(self.log.key().name(), log)).map_err(unavailable)?;
-        let mut tiles = StoredTiles::new(&self.database.reader, log, size);
-        let known = Known::default();
-        let proof = loop {
-            let asked = match (record, from_size) {
-                (Some(seq), _) => tree::inclusion(&known, seq, size),
-                (None, Some(old)) => tree::consistency(&known, old, size),
-                (None, None) => return Err(Refusal::Invalid("name a record or an older size".to_owned())),
-            };
-            match asked {
-                Ok(Some(proof)) => break proof,
-                Ok(None) => return Err(Refusal::Invalid(format!("the log has {size} records"))),
-                // A hash that is still to be read: read it, and walk again.
-                Err(subtree) => {
-                    let hash = tiles.hash(subtree).await.map_err(unavailable)?;
-                    known.0.lock().insert(subtree, hash);
-                }
-            }
+        let mut proofs = Proofs::new(&self.database.reader, log, size);
+        let proof = match (record, from_size) {
+            (Some(seq), _) => proofs.inclusion(seq).await,
+            (None, Some(old)) => proofs.consistency(old).await,
+            (None, None) => return Err(Refusal::Invalid("name a record or an older size".to_owned())),
         };
+        let proof = proof.map_err(unavailable)?;
+        let proof = proof.ok_or_else(|| Refusal::Invalid(format!("the log has {size} records")))?;
         let leaf = match record {
             Some(seq) => leaves(&self.database.reader, log, seq, 1).await.map_err(unavailable)?.pop(),
             None => None,
@@ -133,16 +120,5 @@ impl Core {
             "leaf": leaf.map(|leaf| STANDARD.encode(leaf.to_bytes())),
             "proof": proof.iter().map(|hash| STANDARD.encode(hash.0)).collect::<Vec<_>>(),
         }))
-    }
-}
-
-#[derive(Default)]
-struct Known(parking_lot::Mutex<BTreeMap<Subtree, Hash>>);
-
-impl HashReader for Known {
-    type Error = Subtree;
-
-    fn read(&self, subtree: Subtree) -> Result<Hash, Subtree> {
-        self.0.lock().get(&subtree).copied().ok_or(subtree)
     }
 }

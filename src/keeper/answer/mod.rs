@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod authorize;
+mod incident;
 mod list;
 mod metrics;
 mod object;
@@ -15,7 +16,7 @@ mod share;
 mod stop;
 mod transfer;
 mod usage;
-mod what;
+pub(crate) mod what;
 
 use strongroom_protocol::{Call, Refusal, Reply, Request};
 

@@ -30,6 +30,8 @@ pub struct Filter {
     pub repo: Option<u64>,
     /// With which token.
     pub token: Option<u64>,
+    /// With one of these tokens, where any is named.
+    pub tokens: Vec<u64>,
     /// With which tokens, if any are named; and what was done with these actions in that repository.
     pub share: Option<(Vec<u64>, u64)>,
     /// From where.
@@ -79,6 +81,19 @@ enum Value {
 /// # Errors
 /// [`SearchError`].
 pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Vec<(Cursor, Record)>, SearchError> {
+    let found = search_leaves(pool, keys, filter).await?;
+    found.into_iter().map(|(place, leaf)| Ok((place, leaf.open(keys)?))).collect()
+}
+
+/// The same, as they are stored.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn search_leaves(
+    pool: &AnyPool,
+    keys: &OwnKeys,
+    filter: &Filter,
+) -> Result<Vec<(Cursor, StoredLeaf)>, SearchError> {
     // The text is made of the constants here only; every value is bound.
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -111,6 +126,12 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
         let through = (tokens > 0).then(|| format!("token_index IN ({}) OR ", numbers(first + 1, tokens)));
         conditions.push(format!("({}{made})", through.unwrap_or_default()));
     }
+    if !filter.tokens.is_empty() {
+        let first = values.len();
+        values.extend(filter.tokens.iter().map(|token| Value::Bytes(number_index(keys, "token", Some(*token)))));
+        let numbers: Vec<String> = (first + 1..=values.len()).map(|number| format!("${number}")).collect();
+        conditions.push(format!("token_index IN ({})", numbers.join(", ")));
+    }
     if let Some(Cursor { time_ms, log, seq }) = filter.before {
         let first = values.len();
         values.extend([time_ms, log as i64, seq as i64].map(Value::Number));
@@ -130,9 +151,17 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<V
     for row in query.fetch_all(pool).await? {
         let leaf = leaf(&row)?;
         let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq) else { continue };
-        found.push((place, leaf.open(keys)?));
+        found.push((place, leaf));
     }
     Ok(found)
+}
+
+/// The stored leaf at a place; none where there is none.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn leaf_at(pool: &AnyPool, (log, seq): (u64, u64)) -> Result<Option<StoredLeaf>, SearchError> {
+    Ok(leaves(pool, log, seq, 1).await?.pop().filter(|leaf| leaf.seq == seq))
 }
 
 /// Stored leaves of a log from a place on.
