@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Rotate};
@@ -106,7 +106,7 @@ pub enum Command {
     Share(Share),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
-    /// The log: search, verify, prove, checkpoint
+    /// The log: search, timeline, who, what, verify, prove, export, checkpoint
     #[command(subcommand)]
     Audit(Audit),
     /// Incidents: what somebody could reach and did, with evidence, and stopped: open, verify

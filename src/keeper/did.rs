@@ -191,11 +191,9 @@ mod tests {
     #[test]
     fn what_was_opened_counts_whole_where_no_delivery_of_the_same_request_says_less() {
         let mut did = Did::default();
-        for (action, request, bytes) in [
-            ("object.deliver", "one", Some(40)),
-            ("object.open", "two", None),
-            ("object.open", "one", None),
-        ] {
+        for (action, request, bytes) in
+            [("object.deliver", "one", Some(40)), ("object.open", "two", None), ("object.open", "one", None)]
+        {
             did.add(&record(action, request, bytes));
         }
         let shown = did.show();

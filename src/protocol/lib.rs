@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod secret;
 mod share;
+mod tile;
 
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};

@@ -1,6 +1,7 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod audit;
+mod export;
 mod incident;
 mod key;
 mod people;
@@ -8,7 +9,9 @@ mod pull;
 mod quota;
 mod repo;
 mod seal;
+mod search;
 mod share;
+mod timeline;
 mod traces;
 mod verify;
 

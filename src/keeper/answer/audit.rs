@@ -8,7 +8,7 @@ use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
-use crate::log::{Filter, Proofs, Record, leaves, origin, search};
+use crate::log::{Filter, Page, Proofs, Record, ShareFilter, leaves, origin, search};
 use crate::server::Core;
 use crate::state::State;
 
@@ -34,12 +34,14 @@ impl Core {
             principal,
             repo,
             token: query.token,
-            tokens: Vec::new(),
-            share: query.share.map(|share| {
-                let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(share));
-                let repo = state.shares.get(&share).map_or(0, |share| share.repo);
-                (tokens.map(|(id, _)| *id).collect(), repo)
+            share: query.share.map(|id| {
+                let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(id));
+                let repo = state.shares.get(&id).map(|share| share.repo);
+                ShareFilter { id, tokens: tokens.map(|(id, _)| *id).collect(), repo }
             }),
+            compartment: query.compartment.map(|part| part.word().to_owned()),
+            path: query.path.clone(),
+            request_id: query.request_id.clone(),
             address: query.address.clone(),
             action: query.action.clone(),
             outcome: query.outcome.clone(),
@@ -57,19 +59,15 @@ impl Core {
 
     pub(super) async fn search(&self, query: &AuditQuery) -> Result<Value, Refusal> {
         let filter = self.filter(&self.state.read(), query);
-        let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-        let next =
-            (found.len() == filter.limit as usize).then(|| found.last().map(|(place, _)| place.to_string())).flatten();
-        // Of the acts about shares of its repository, those about this one.
-        let found = found.into_iter().filter(|(_, record)| query.share.is_none() || record.share == query.share);
-        let records = found.map(|(place, record)| {
+        let Page { found, next } = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+        let records = found.into_iter().map(|(place, _, record)| {
             let mut shown = serde_json::to_value(&record).unwrap_or_default();
             shown["log"] = place.log.into();
             shown["record"] = place.seq.into();
             shown["time"] = time(record.time_ms).into();
             shown
         });
-        Ok(json!({"records": records.collect::<Vec<_>>(), "next": next}))
+        Ok(json!({"records": records.collect::<Vec<_>>(), "next": next.map(|next| next.to_string())}))
     }
 
     pub(super) async fn leaves(&self, log: u64, from: u64, limit: u32) -> Result<Value, Refusal> {

@@ -16,7 +16,7 @@ use crate::change::Change;
 use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
 use crate::incident::{Digest, FORMAT, Header, Replay, Who, from_address, is_of, statement};
-use crate::log::{Filter, Proofs, Record, RecordKey, Step, StoredLeaf, history, leaf_at, search_leaves};
+use crate::log::{Filter, Proofs, Record, RecordKey, ShareFilter, Step, StoredLeaf, history, leaf_at, search};
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
 
@@ -34,7 +34,8 @@ fn unavailable(error: impl ToString) -> Refusal {
 }
 
 fn too_much() -> Refusal {
-    let text = "too much for one bundle (what was to be locked is locked): ask for a shorter time with --since and --until";
+    let text =
+        "too much for one bundle (what was to be locked is locked): ask for a shorter time with --since and --until";
     Refusal::Invalid(text.to_owned())
 }
 
@@ -83,19 +84,21 @@ fn lock(state: &State, stops: &[Stop], at_ms: i64) -> (Vec<Change>, Vec<String>)
 }
 
 fn filter(scope: &IncidentScope) -> Filter {
-    let mut filter = Filter {
-        since_ms: Some(scope.since_ms),
-        until_ms: Some(scope.until_ms),
-        limit: PAGE,
-        ..Filter::default()
-    };
+    let mut filter =
+        Filter { since_ms: Some(scope.since_ms), until_ms: Some(scope.until_ms), limit: PAGE, ..Filter::default() };
     match &scope.subject {
         Subject::Token { id, .. } => filter.token = Some(*id),
         Subject::Principal { id, .. } => filter.principal = Some(*id),
-        Subject::Share { tokens, .. } => filter.tokens = tokens.clone(),
+        Subject::Share { id, tokens, .. } => {
+            filter.share = Some(ShareFilter { id: *id, tokens: tokens.clone(), repo: None });
+        }
         Subject::Address { address } => filter.address = Some(address.clone()),
     }
     filter
+}
+
+fn is_in(scope: &IncidentScope, leaf: &StoredLeaf, record: &Record) -> bool {
+    leaf.seq < scope.size(leaf.log) && is_of(scope, record)
 }
 
 impl Core {
@@ -115,7 +118,8 @@ impl Core {
             return Err(Refusal::Forbidden(format!("this needs the right to {}", Action::LockManage)));
         }
         let subject = subject(state, &query.suspect)?;
-        let (changes, locked) = if query.lock { lock(state, &stops(&subject), record.time_ms) } else { Default::default() };
+        let (changes, locked) =
+            if query.lock { lock(state, &stops(&subject), record.time_ms) } else { Default::default() };
         let until_ms = query.until_ms.unwrap_or(record.time_ms + 1);
         let scope = IncidentScope { subject, since_ms: query.since_ms, until_ms, sizes: Vec::new() };
         let opened = json!({"by": record.principal, "time": time(record.time_ms)});
@@ -135,19 +139,17 @@ impl Core {
                 let mut evidence = Evidence::new(self, scope);
                 let mut filter = Filter { before: *before, ..filter(scope) };
                 loop {
-                    let page = self.activity(scope, &filter).await?;
-                    let last = page.last().map(|(place, ..)| *place);
-                    let Some(last) = last else { break };
-                    for (place, leaf, record) in page {
-                        filter.before = Some(place);
-                        if let Some(record) = record {
-                            evidence.add(&leaf, &record).await?;
-                            if evidence.bytes > EVIDENCE_MAX {
-                                return Ok(evidence.page(Some(place.to_string())));
-                            }
+                    let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+                    for (place, leaf, record) in
+                        page.found.iter().filter(|(_, leaf, record)| is_in(scope, leaf, record))
+                    {
+                        evidence.add(leaf, record).await?;
+                        if evidence.bytes > EVIDENCE_MAX {
+                            return Ok(evidence.page(Some(place.to_string())));
                         }
                     }
-                    filter.before = Some(last);
+                    let Some(next) = page.next else { break };
+                    filter.before = Some(next);
                 }
                 Ok(evidence.page(None))
             }
@@ -165,24 +167,6 @@ impl Core {
                 Ok(evidence.page(None))
             }
         }
-    }
-
-    /// A page of leaves, each with its record where it is of the incident. Empty where there are no more.
-    async fn activity(
-        &self,
-        scope: &IncidentScope,
-        filter: &Filter,
-    ) -> Result<Vec<(strongroom_protocol::admin::Cursor, StoredLeaf, Option<Record>)>, Refusal> {
-        if matches!(&scope.subject, Subject::Share { tokens, .. } if tokens.is_empty()) {
-            return Ok(Vec::new());
-        }
-        let page = search_leaves(&self.database.reader, &self.keys, filter).await.map_err(unavailable)?;
-        let opened = page.into_iter().map(|(place, leaf)| {
-            let record = leaf.open(&self.keys).map_err(unavailable)?;
-            let record = Some(record).filter(|record| leaf.seq < scope.size(leaf.log) && is_of(scope, record));
-            Ok((place, leaf, record))
-        });
-        opened.collect()
     }
 
     async fn incident_open(
@@ -204,16 +188,14 @@ impl Core {
         let (mut did, mut activity, mut whose) = (Did::default(), Digest::default(), Who::of(&scope.subject));
         let mut filter = filter(&scope);
         loop {
-            let page = self.activity(&scope, &filter).await?;
-            let Some((last, ..)) = page.last() else { break };
-            filter.before = Some(*last);
-            for (_, leaf, record) in &page {
-                if let Some(record) = record {
-                    activity.add(leaf.hash());
-                    from_address(&scope.subject, record, &mut whose);
-                    did.add(record);
-                }
+            let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+            for (_, leaf, record) in page.found.iter().filter(|(_, leaf, record)| is_in(&scope, leaf, record)) {
+                activity.add(leaf.hash());
+                from_address(&scope.subject, record, &mut whose);
+                did.add(record);
             }
+            let Some(next) = page.next else { break };
+            filter.before = Some(next);
         }
         let mut replay = Replay::new(&whose, (scope.since_ms, scope.until_ms), None).map_err(unavailable)?;
         self.each_step(&scope, |(generation, ..), _, record| {
@@ -281,15 +263,12 @@ impl Core {
         credential: Option<&Credential>,
         scope: &IncidentScope,
     ) -> Result<Vec<String>, Refusal> {
-        let all = IncidentScope { sizes: vec![], ..scope.clone() };
         let (mut whose, mut filter) = (Vec::new(), filter(scope));
         loop {
-            let page = search_leaves(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-            let Some((last, _)) = page.last() else { break };
-            filter.before = Some(*last);
-            for (_, leaf) in &page {
-                from_address(&all.subject, &leaf.open(&self.keys).map_err(unavailable)?, &mut whose);
-            }
+            let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+            page.found.iter().for_each(|(.., record)| from_address(&scope.subject, record, &mut whose));
+            let Some(next) = page.next else { break };
+            filter.before = Some(next);
         }
         let tokens = whose.iter().filter_map(|who| match who {
             Who::Token(id, _) => Some(Stop::Token(*id)),

@@ -8,6 +8,7 @@ mod list;
 mod metrics;
 mod object;
 mod people;
+mod publish;
 mod quota;
 mod repo;
 mod rotate;
@@ -17,6 +18,7 @@ mod stop;
 mod transfer;
 mod usage;
 pub(crate) mod what;
+mod who;
 
 use strongroom_protocol::{Call, Refusal, Reply, Request};
 

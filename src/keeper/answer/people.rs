@@ -39,7 +39,7 @@ fn place(state: &State, name: &PlaceName) -> Result<Option<Place>, Refusal> {
     }
 }
 
-fn place_text(state: &State, place: Place) -> String {
+pub(super) fn place_text(state: &State, place: Place) -> String {
     match place {
         Place::System => "system".to_owned(),
         Place::Namespace(id) => format!("namespace {}", state.namespaces.get(&id).map_or("?", String::as_str)),

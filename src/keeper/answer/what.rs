@@ -144,12 +144,9 @@ impl Core {
         loop {
             let page = search(&self.database.reader, &self.keys, &filter).await;
             let page = page.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            let (full, last) = (page.len() == PAGE as usize, page.last().map(|(place, _)| *place));
-            page.iter().for_each(|(_, record)| did.add(record));
-            if !full {
-                break;
-            }
-            filter.before = last;
+            page.found.iter().for_each(|(.., record)| did.add(record));
+            let Some(next) = page.next else { break };
+            filter.before = Some(next);
         }
         shown["did"] = did.show();
         if shown.to_string().len() > ANSWER_MAX {

@@ -130,7 +130,8 @@ impl StoredLeaf {
             repo_index: indexes.number(keys, "repo", record.repo_id),
             token_index: indexes.number(keys, "token", record.token),
             address_index: indexes.address(keys, &record.address),
-            body_sealed: seal_meta(RecordKey::of(keys, (log, seq)).expose(), &place, &body).map_err(|_| KeyError::Randomness)?,
+            body_sealed: seal_meta(RecordKey::of(keys, (log, seq)).expose(), &place, &body)
+                .map_err(|_| KeyError::Randomness)?,
             heads,
         })
     }

@@ -23,7 +23,7 @@ pub use history::{Step, history};
 pub use leaf::{RecordKey, StoredLeaf};
 pub use proofs::Proofs;
 pub use record::Record;
-pub use search::{Filter, SearchError, leaf_at, leaves, search, search_leaves};
+pub use search::{Filter, Page, SearchError, ShareFilter, leaf_at, leaves, search};
 pub use share::{Over, ShareCharge};
 pub use tiles::{StoredTiles, Tiles, TilesError};
 pub use writer::{Entry, Log, LogError, Position};
