@@ -11,3 +11,6 @@ pub use bundle::{Digest, FORMAT, Header, statement};
 pub use reach::{Replay, Who};
 pub use verify::{BundleError, Verifier};
 pub(crate) use verify::{from_address, is_of};
+
+#[cfg(test)]
+mod tests;
