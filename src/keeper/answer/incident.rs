@@ -26,6 +26,8 @@ const PAGE: u32 = 500;
 const ANSWER_MAX: usize = 3 * 1024 * 1024;
 /// Bytes after which a page of evidence ends; an entry has 3 KiB, and one with a long path some more.
 const EVIDENCE_MAX: usize = 1024 * 1024;
+/// Tokens of one share, at most: each is a run of its own in the log.
+const TOKENS_MAX: usize = 1000;
 /// Records about policy of one incident, at most: their places go in one answer.
 const POLICY_MAX: usize = 50_000;
 
@@ -133,8 +135,16 @@ impl Core {
         command: &IncidentCommand,
         begun: Value,
     ) -> Result<Value, Refusal> {
+        let scope = match command {
+            IncidentCommand::Open(_) => serde_json::from_value(begun["scope"].clone()).map_err(unavailable)?,
+            IncidentCommand::Activity { scope, .. } | IncidentCommand::Policy { scope, .. } => scope.clone(),
+        };
+        if matches!(&scope.subject, Subject::Share { tokens, .. } if tokens.len() > TOKENS_MAX) {
+            let text = format!("a share with more than {TOKENS_MAX} tokens: open an incident of its principal");
+            return Err(Refusal::Invalid(text));
+        }
         match command {
-            IncidentCommand::Open(query) => self.incident_open(call, credential, query, begun).await,
+            IncidentCommand::Open(query) => self.incident_open(call, credential, query, (scope, begun)).await,
             IncidentCommand::Activity { scope, before } => {
                 let mut evidence = Evidence::new(self, scope);
                 let mut filter = Filter { before: *before, ..filter(scope) };
@@ -174,9 +184,8 @@ impl Core {
         call: &Call,
         credential: Option<&Credential>,
         query: &IncidentQuery,
-        begun: Value,
+        (mut scope, begun): (IncidentScope, Value),
     ) -> Result<Value, Refusal> {
-        let mut scope: IncidentScope = serde_json::from_value(begun["scope"].clone()).map_err(unavailable)?;
         let mut locked: Vec<String> = serde_json::from_value(begun["locked"].clone()).map_err(unavailable)?;
         if let (true, Subject::Address { .. }) = (query.lock, &scope.subject) {
             locked = self.lock_address(call, credential, &scope).await?;

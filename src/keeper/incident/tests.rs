@@ -90,7 +90,7 @@ fn verify(wrong: &Wrong) -> Result<Header, BundleError> {
         .collect();
     let (mut edge, mut hashes) = (Edge::default(), Hashes(Default::default()));
     for leaf in &leaves {
-        edge.push(leaf.hash(), |subtree, hash| drop(hashes.0.insert(subtree, hash)));
+        edge.push(leaf.hash(), |subtree, hash| hashes.0.extend([(subtree, hash)]));
     }
     let size = edge.size();
     let root = Checkpoint { origin: "strongroom".to_owned(), size, root: edge.root() };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use strongroom_audit::Hash;
-use strongroom_envelope::{SealedError, derive, keyed_hash, open_meta, seal_meta};
+use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
 use zeroize::Zeroizing;
 
 use super::record::Record;
@@ -19,7 +19,7 @@ pub struct RecordKey(Zeroizing<[u8; 32]>);
 impl RecordKey {
     /// That of the record at a place.
     pub fn of(keys: &OwnKeys, (log, seq): (u64, u64)) -> Self {
-        Self(derive(&keys.seal, &[b"audit", &log.to_be_bytes(), &seq.to_be_bytes()]))
+        Self(Zeroizing::new(keyed_hash(&keys.record, &[&log.to_be_bytes(), &seq.to_be_bytes()])))
     }
 
     /// From its bytes.

@@ -59,8 +59,8 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
                         continue;
                     }
                     let line = match export.format {
-                        ExportFormat::Jsonl => record.to_string(),
-                        ExportFormat::Ocsf => ocsf::event(record, origin).to_string(),
+                        ExportFormat::Jsonl => one_line(record),
+                        ExportFormat::Ocsf => one_line(&ocsf::event(record, origin)),
                         ExportFormat::Syslog => syslog::line(record, origin),
                     };
                     writeln!(out, "{line}").map_err(|error| Failed(format!("standard output: {error}")))?;
@@ -78,4 +78,17 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
 fn size_of(logs: &Value, log: u64) -> u64 {
     let each = logs["logs"].as_array().into_iter().flatten();
     each.filter(|each| each["log"] == log).find_map(|each| each["size"].as_u64()).unwrap_or(0)
+}
+
+/// JSON on one line, however its reader tells lines: serde_json escapes the control characters of ASCII, the others are escaped here.
+fn one_line(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            text += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }

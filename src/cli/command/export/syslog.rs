@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::one_line;
+
 /// Facility 13, log audit.
 const FACILITY: u8 = 13;
 
@@ -19,7 +21,7 @@ pub fn line(record: &Value, origin: &str) -> String {
         FACILITY * 8 + severity,
         text("time"),
         word(text("action")),
-        json(record)
+        one_line(record)
     )
 }
 
@@ -39,19 +41,6 @@ fn value_text(text: &str) -> String {
         value.push(c);
     }
     value
-}
-
-/// JSON escapes the control characters of ASCII; those beyond it are escaped here.
-fn json(record: &Value) -> String {
-    let mut text = String::new();
-    for c in record.to_string().chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            text += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-    text
 }
 
 #[cfg(test)]
