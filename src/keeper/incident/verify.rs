@@ -83,7 +83,8 @@ fn parsed<T: for<'a> Deserialize<'a>>(line: u64, text: &str) -> Result<T, Bundle
     let wrong = |error: &dyn std::fmt::Display| BundleError::Line(line, error.to_string());
     let value: Value = serde_json::from_str(text).map_err(|error| wrong(&error))?;
     // One content has one text: no byte of a line is free.
-    if value.to_string() != text {
+    let spelled = value.to_string();
+    if spelled != text {
         return Err(wrong(&"another spelling"));
     }
     serde_json::from_value(value).map_err(|error| wrong(&error))
