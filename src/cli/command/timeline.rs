@@ -22,12 +22,12 @@ pub fn acts(records: &[Value]) -> Vec<Value> {
         let of = ["token", "kind", "repo", "path", "outcome"].map(|key| record[key].to_string());
         let [token, kind, repo, path, _] = of.clone();
         let delivery = [token, kind, repo, path, "\"allowed\"".to_owned()];
-        if is(record, "object.deliver") {
-            if let Some(act) = reading.get(&delivery).and_then(|at| acts.get_mut(*at)) {
-                act["sent"] = (number(&act["sent"]) + number(&record["bytes"])).into();
-                act["delivered"] = (number(&act["delivered"]) + 1).into();
-                continue;
-            }
+        if is(record, "object.deliver")
+            && let Some(act) = reading.get(&delivery).and_then(|at| acts.get_mut(*at))
+        {
+            act["sent"] = (number(&act["sent"]) + number(&record["bytes"])).into();
+            act["delivered"] = (number(&act["delivered"]) + 1).into();
+            continue;
         }
         if is(record, "repo.read") && record["outcome"] == "allowed" && opened.contains(&request(record)) {
             continue;
