@@ -258,7 +258,7 @@ def test_a_record_left_out_put_in_or_moved_is_refused(case, tmp_path):
         forged.write_text("\n".join(changed) + "\n")
         assert "does NOT verify" in offline(forged, case.key, fails=True)
     # Nor is a whole bundle believed that another log's key signed.
-    other = case.key.split("+")
+    other = case.key.split("+", 2)
     raw = bytearray(base64.b64decode(other[2]))
     raw[5] ^= 1
     name_id = hashlib.sha256(other[0].encode() + b"\n" + bytes(raw)).digest()[:4].hex()
