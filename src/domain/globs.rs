@@ -88,7 +88,10 @@ mod tests {
     #[test]
     fn a_path_that_no_glob_names_is_not_shared_and_without_globs_all_are() {
         let some = globs(&["docs/**", "*.json"]).unwrap();
-        for (path, matches) in [("docs/a/b.md", true), ("deep/Config.JSON", true), ("docs", false), ("a.md", false)] {
+        // `**` stands for no segment too, as in policies/compartments.toml.
+        let yes = ["docs/a/b.md", "deep/Config.JSON", "docs"].map(|path| (path, true));
+        let no = ["a.md", "my/docs/a.md", "docs.md", "docss/a"].map(|path| (path, false));
+        for (path, matches) in yes.into_iter().chain(no) {
             assert_eq!(some.matches(path), matches, "{path}");
             assert!(globs(&[]).unwrap().matches(path));
         }
