@@ -122,13 +122,18 @@ impl Conditions {
         self.texts.push(format!("{column} IN ({})", numbers.join(", ")));
     }
 
-    fn place(&mut self, sign: &str, Cursor { time_ms, log, seq }: Cursor) {
-        let first = self.values.len();
-        self.values.extend([time_ms, log as i64, seq as i64].map(Value::Number));
-        // The first column alone too: by it an index is entered.
-        self.texts.push(format!("time_ms {sign}= ${}", first + 1));
-        let sign = if sign == ">" { ">=" } else { sign };
-        self.texts.push(format!("(time_ms, log, seq) {sign} (${}, ${}, ${})", first + 1, first + 2, first + 3));
+    /// Between two places in the order of search, the first of them included; with an entry of an index, in that alone. The
+    /// columns are compared as a row: by that both databases enter the index at the one place and leave it at the other, and
+    /// take no other index, whatever their statistics say.
+    fn between(&mut self, entry: Option<&Entry>, from: [i64; 3], to: [i64; 3]) {
+        for (sign, place) in [("<", to), (">=", from)] {
+            let first = self.values.len() + 1;
+            self.values.extend(entry.map(|(_, value)| Value::Bytes(value.clone())));
+            self.values.extend(place.map(Value::Number));
+            let numbers: Vec<String> = (first..=self.values.len()).map(|number| format!("${number}")).collect();
+            let column = entry.map(|(column, _)| format!("{column}, ")).unwrap_or_default();
+            self.texts.push(format!("({column}time_ms, log, seq) {sign} ({})", numbers.join(", ")));
+        }
     }
 
     fn text(&self) -> String {
@@ -151,6 +156,12 @@ impl Conditions {
 /// Records that one page looks at, at most, whatever the filter and however long the log.
 const LOOKED_AT_MAX: usize = 4000;
 const ORDER: &str = "ORDER BY time_ms DESC, log DESC, seq DESC";
+
+/// The order of search, as an index has it from its end.
+fn order(entry: Option<&Entry>) -> String {
+    let column = entry.map(|(column, _)| format!("{column} DESC, ")).unwrap_or_default();
+    ORDER.replacen("ORDER BY ", &format!("ORDER BY {column}"), 1)
+}
 
 /// A column with an index that ends in the order of search, and the value there.
 type Entry = (&'static str, Vec<u8>);
@@ -218,29 +229,24 @@ impl Filter {
         }
     }
 
-    /// The time that is asked for, as conditions.
-    fn bounds(&self, entry: Option<&Entry>) -> Conditions {
+    /// What is asked for in the order of search, down to a place, as conditions.
+    fn bounds(&self, entry: Option<&Entry>, end: Option<Cursor>) -> Conditions {
+        let numbers = |place: Cursor| [place.time_ms, place.log as i64, place.seq as i64];
+        // A place is before all of its millisecond where log and number are 0, the least there are.
+        let until = self.until_ms.map_or([i64::MAX; 3], |until| [until, 0, 0]);
+        let since = self.since_ms.map_or([0; 3], |since| [since, 0, 0]);
+        let to = self.before.map_or(until, |before| numbers(before).min(until));
+        let from = end.map_or(since, |end| numbers(end).max(since));
         let mut bounds = Conditions::default();
-        if let Some((column, value)) = entry {
-            bounds.add(&format!("{column} ="), Value::Bytes(value.clone()));
-        }
-        if let Some(since) = self.since_ms {
-            bounds.add("time_ms >=", Value::Number(since));
-        }
-        if let Some(until) = self.until_ms {
-            bounds.add("time_ms <", Value::Number(until));
-        }
-        if let Some(before) = self.before {
-            bounds.place("<", before);
-        }
+        bounds.between(entry, from, to);
         bounds
     }
 
     /// The last record of a run that a page looks at, read from the index alone; none where the run ends before.
     async fn end(&self, pool: &AnyPool, entry: Option<&Entry>, most: usize) -> Result<Option<Cursor>, SearchError> {
-        let bounds = self.bounds(entry);
-        let offset = most - 1;
-        let text = format!("SELECT time_ms, log, seq FROM audit_leaf{} {ORDER} LIMIT 1 OFFSET {offset}", bounds.text());
+        let bounds = self.bounds(entry, None);
+        let (order, offset) = (order(entry), most - 1);
+        let text = format!("SELECT time_ms, log, seq FROM audit_leaf{} {order} LIMIT 1 OFFSET {offset}", bounds.text());
         Ok(bounds.rows(pool, text).await?.first().map(place).transpose()?.flatten())
     }
 
@@ -297,12 +303,10 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         runs.iter().filter_map(|(_, end)| *end).reduce(|one, other| if is_before(one, other) { other } else { one });
     let mut found: Vec<(Cursor, StoredLeaf, Record)> = Vec::new();
     for (run, _) in &runs {
-        let mut bounds = filter.bounds(run.entry.as_ref());
-        if let Some(end) = end {
-            bounds.place(">", end);
-        }
+        let bounds = filter.bounds(run.entry.as_ref(), end);
         // The limit inside binds the database to this index, whatever it thinks of the other conditions.
-        let inner = format!("{COLUMNS}{} {ORDER} LIMIT {LOOKED_AT_MAX}", bounds.text());
+        let inner = order(run.entry.as_ref());
+        let inner = format!("{COLUMNS}{} {inner} LIMIT {LOOKED_AT_MAX}", bounds.text());
         let mut all = Conditions { texts: Vec::new(), values: bounds.values };
         filter.narrow(keys, run, &mut all);
         let text = format!("SELECT * FROM ({inner}) AS looked_at{} {ORDER}", all.text());
