@@ -59,6 +59,11 @@ CREATE INDEX audit_by_repo ON audit_leaf (repo_index, time_ms, log, seq);
 CREATE INDEX audit_by_token ON audit_leaf (token_index, time_ms, log, seq);
 CREATE INDEX audit_by_address ON audit_leaf (address_index, time_ms, log, seq);
 CREATE INDEX audit_by_time ON audit_leaf (time_ms, log, seq);
+-- Which records changed policy, and at which generation: by them the reach of a credential at any moment is found. `rules` is 1
+-- for those that say by which roles a keeper judges.
+CREATE TABLE policy_record (
+  generation BIGINT NOT NULL, rules BIGINT NOT NULL, log BIGINT NOT NULL, seq BIGINT NOT NULL,
+  PRIMARY KEY (generation, rules, log, seq));
 -- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each. Of level 0 only full ones: the last 255 leaf
 -- hashes at most are computed anew from the leaves.
 CREATE TABLE audit_tile (

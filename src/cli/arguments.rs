@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod incident;
 mod key;
 mod quota;
 mod share;
@@ -12,8 +13,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
+pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Repository, Rotate};
 pub use quota::Quota;
 pub use share::{NewShare, Pull, Share, Starts};
@@ -104,9 +106,12 @@ pub enum Command {
     Share(Share),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
-    /// The log: search, verify, prove, checkpoint
+    /// The log: search, timeline, who, what, verify, prove, export, checkpoint
     #[command(subcommand)]
     Audit(Audit),
+    /// Incidents: what somebody could reach and did, with evidence, and stopped: open, verify
+    #[command(subcommand)]
+    Incident(Incident),
     /// On the server's machine: backups that are encrypted to recovery recipients: create, verify, restore
     #[command(subcommand)]
     Backup(Backup),

@@ -79,6 +79,8 @@ pub fn unwrap_repo(file: &[u8], root: &Identity) -> Result<RepoKeys, KeyError> {
 pub struct OwnKeys {
     /// Seals names and records.
     pub seal: Zeroizing<[u8; 32]>,
+    /// From it each record of the log has a key of its own.
+    pub record: Zeroizing<[u8; 32]>,
     /// Blind indexes.
     pub index: Zeroizing<[u8; 32]>,
     /// MACs of tickets.
@@ -91,7 +93,8 @@ impl OwnKeys {
     /// Derives them all.
     pub fn new(secret: &Secret<32>) -> Self {
         let part = |name: &str| derive(secret.expose(), &[b"strongroom/keeper/v1", name.as_bytes()]);
-        Self { seal: part("seal"), index: part("index"), ticket: part("ticket"), log_seed: part("log") }
+        let record = part("record");
+        Self { seal: part("seal"), record, index: part("index"), ticket: part("ticket"), log_seed: part("log") }
     }
 }
 

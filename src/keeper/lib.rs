@@ -6,9 +6,12 @@
 mod answer;
 mod change;
 mod credential;
+mod did;
+mod effect;
 mod follow;
 mod grants;
 mod held;
+pub mod incident;
 mod inspect;
 mod keys;
 pub mod log;

@@ -9,6 +9,7 @@ use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretT
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::effect::Effect;
 use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::held::Held;
@@ -88,12 +89,13 @@ impl Core {
     ) -> Result<T, Refusal> {
         let _one_at_a_time = self.changing.lock().await;
         for _ in 0..ATTEMPTS {
-            let (outcome, record) = self.judge(&judge);
+            let (outcome, mut record) = self.judge(&judge);
             let decided = record.generation;
             let (outcome, changes) = match outcome {
                 Ok((value, changes)) => (Ok(value), changes),
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
+            record.effects = changes.iter().filter_map(Effect::of).collect();
             match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
                 Ok(_) => {
                     metrics::decided(outcome.as_ref().err());

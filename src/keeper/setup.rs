@@ -13,6 +13,7 @@ use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
 use crate::change::Change;
+use crate::effect::Effect;
 use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::held::Held;
@@ -106,6 +107,7 @@ pub const TABLES: &[&str] = &[
     "usage",
     "usage_repo",
     "audit_leaf",
+    "policy_record",
     "audit_tile",
     "audit_head",
 ];
@@ -184,7 +186,8 @@ async fn start(
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
     let state = follow.state().clone();
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone()).await?;
-    let noted = note(&log, &state, "keeper.start", log.others().await?).await?;
+    let rules = Effect::Rules { model: settings.model.clone(), roles: settings.roles.clone() };
+    let noted = note(&log, &state, "keeper.start", log.others().await?, vec![rules]).await?;
     if database.is_shared() {
         tokio::spawn(watch_others(log.clone(), state.clone(), noted));
     }
@@ -291,6 +294,8 @@ pub async fn create(
         action: "init".to_owned(),
         outcome: "done".to_owned(),
         subject: Some(first.to_owned()),
+        generation: core.state.read().generation,
+        effects: changes.iter().filter_map(Effect::of).collect(),
         ..Record::default()
     };
     let entry = Entry { record, changes, ..Entry::default() };
@@ -302,10 +307,16 @@ pub async fn create(
 const OTHERS_EVERY: Duration = Duration::from_secs(10);
 
 /// A record of the keeper's own, which names the other logs.
-async fn note(log: &Log, state: &RwLock<State>, action: &str, heads: Heads) -> Result<Heads, LogError> {
+async fn note(
+    log: &Log,
+    state: &RwLock<State>,
+    action: &str,
+    heads: Heads,
+    effects: Vec<Effect>,
+) -> Result<Heads, LogError> {
     let (time_ms, generation) = (now_ms(), state.read().generation);
     let (action, outcome) = (action.to_owned(), "done".to_owned());
-    let record = Record { time_ms, action, outcome, generation, ..Record::default() };
+    let record = Record { time_ms, action, outcome, generation, effects, ..Record::default() };
     log.append(Entry { record, heads: heads.clone(), ..Entry::default() }).await?;
     Ok(heads)
 }
@@ -323,7 +334,7 @@ async fn watch_others(log: Log, state: Arc<RwLock<State>>, mut noted: Heads) {
         // One record of every other keeper is its own note of us.
         let grown = |(origin, size): (&String, &u64)| before.get(origin).is_none_or(|old| *size > old + 1);
         if known(&heads).iter().any(grown) {
-            match note(&log, &state, "log.heads", heads).await {
+            match note(&log, &state, "log.heads", heads, Vec::new()).await {
                 Ok(heads) => noted = heads,
                 Err(error) => tracing::warn!(%error, "other logs are not named"),
             }

@@ -15,7 +15,7 @@ use crate::policy::{Allowance, PrincipalId};
 use crate::state::{LoadError, State, Stop};
 
 /// What of a share is sealed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareBody {
     /// Who made it.
     pub maker: PrincipalId,
@@ -42,7 +42,7 @@ pub struct ShareBody {
 }
 
 /// A share. It has an end at every moment of its life, and none after `last_ms`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// With whom.
     pub principal: PrincipalId,

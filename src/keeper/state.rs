@@ -45,7 +45,7 @@ pub struct Principal {
 }
 
 /// What of a token is sealed.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenBody {
     /// What it is called.
     pub name: String,
@@ -224,6 +224,30 @@ pub struct State {
 }
 
 impl State {
+    /// Nobody and nothing.
+    pub fn new(generation: u64, policy: Policy) -> Self {
+        Self {
+            generation,
+            principals: BTreeMap::new(),
+            principal_names: HashMap::new(),
+            namespaces: BTreeMap::new(),
+            namespace_names: HashMap::new(),
+            quotas: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            token_hashes: HashMap::new(),
+            repos: BTreeMap::new(),
+            repo_names: HashMap::new(),
+            assignments: BTreeSet::new(),
+            lines: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            orders: Orders::default(),
+            repos_of: BTreeMap::new(),
+            root_recipients: Vec::new(),
+            policy,
+        }
+    }
+
     /// The roles that a principal holds.
     pub fn roles_of(&self, principal: PrincipalId) -> impl Iterator<Item = &Assignment> {
         let first = Assignment { principal, role: Role::ALL[0], place: Place::System };
@@ -306,26 +330,8 @@ fn number(row: &sqlx::any::AnyRow, column: &str) -> Result<u64, LoadError> {
 /// [`LoadError`]: one value that can't be trusted, and the keeper does not start.
 pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Result<State, LoadError> {
     let generation = sqlx::query("SELECT generation FROM policy_generation").fetch_one(&mut *tx).await?;
-    let mut state = State {
-        generation: number(&generation, "generation")?,
-        principals: BTreeMap::new(),
-        principal_names: HashMap::new(),
-        namespaces: BTreeMap::new(),
-        namespace_names: HashMap::new(),
-        quotas: BTreeMap::new(),
-        tokens: BTreeMap::new(),
-        token_hashes: HashMap::new(),
-        repos: BTreeMap::new(),
-        repo_names: HashMap::new(),
-        assignments: BTreeSet::new(),
-        lines: BTreeSet::new(),
-        shares: BTreeMap::new(),
-        stops: BTreeMap::new(),
-        orders: Orders::default(),
-        repos_of: BTreeMap::new(),
-        root_recipients: Vec::new(),
-        policy: Policy::new(&rules.model, &rules.roles, [], [])?,
-    };
+    let policy = Policy::new(&rules.model, &rules.roles, [], [])?;
+    let mut state = State::new(number(&generation, "generation")?, policy);
     let rows = sqlx::query("SELECT value FROM instance WHERE name = 'root_recipients'").fetch_all(&mut *tx).await?;
     for row in rows {
         let lines: Vec<u8> = row.try_get("value")?;

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
+pub use crate::tile::{LogTile, TileLevel};
 
 /// A command. In JSON: `{"command": "user.create", …}`; on the wall the same in postcard's form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -136,6 +138,10 @@ pub enum AdminCommand {
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
     AuditWhat(WhatQuery),
+    /// Who can read a repository, and who did.
+    AuditWho(WhoQuery),
+    /// What somebody could reach and did, with the evidence.
+    Incident(IncidentCommand),
     /// Stored leaves with their proof material, for verification by the asker.
     AuditLeaves {
         /// Of which log.
@@ -147,6 +153,22 @@ pub enum AdminCommand {
     },
     /// The signed checkpoint of the newest state of each log, and the key to check them with.
     AuditCheckpoint,
+    /// That of one log, by itself.
+    AuditCheckpointOf {
+        /// Which.
+        log: u64,
+    },
+    /// A tile of a log.
+    AuditTile(LogTile),
+    /// Records in their order, opened: for export.
+    AuditRecords {
+        /// Of which log.
+        log: u64,
+        /// First record.
+        from: u64,
+        /// Not before that of this time, in Unix milliseconds.
+        since_ms: Option<i64>,
+    },
     /// An inclusion proof of one record in the newest tree, or a consistency proof from an older size to it.
     AuditProve {
         /// Of which log.
@@ -176,10 +198,15 @@ impl AdminCommand {
             Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
+            Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
+            | Self::AuditWho(_)
             | Self::AuditLeaves { .. }
             | Self::AuditCheckpoint
+            | Self::AuditCheckpointOf { .. }
+            | Self::AuditTile(_)
+            | Self::AuditRecords { .. }
             | Self::AuditProve { .. } => Action::AuditRead,
         }
     }
@@ -208,10 +235,14 @@ impl AdminCommand {
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
+            Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
+            Self::AuditWho(_) => "audit.who",
             Self::AuditLeaves { .. } => "audit.export",
-            Self::AuditCheckpoint => "audit.checkpoint",
+            Self::AuditCheckpoint | Self::AuditCheckpointOf { .. } => "audit.checkpoint",
+            Self::AuditTile(_) => "audit.tile",
+            Self::AuditRecords { .. } => "audit.records",
             Self::AuditProve { .. } => "audit.prove",
         }
     }
@@ -289,11 +320,20 @@ pub struct AuditQuery {
     pub share: Option<u64>,
     /// From where.
     pub address: Option<String>,
+    /// Where the decision reached this compartment.
+    #[serde(default)]
+    pub compartment: Option<Compartment>,
+    /// About files whose path begins so.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Of the request that the client knows by this id.
+    #[serde(default)]
+    pub request_id: Option<String>,
     /// Not before, Unix milliseconds.
     pub since_ms: Option<i64>,
     /// Before, Unix milliseconds.
     pub until_ms: Option<i64>,
-    /// Before this record: the next page.
+    /// Before this record: the next page. A page may have a next one although it is not full.
     pub before: Option<Cursor>,
     /// At most so many, 1 to 500.
     pub limit: u32,
@@ -353,4 +393,17 @@ pub struct WhatQuery {
     pub since_ms: Option<i64>,
     /// Reading before, in Unix milliseconds.
     pub until_ms: Option<i64>,
+}
+
+/// Of which repository, or of which compartment of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoQuery {
+    /// Of which kind.
+    pub kind: RepoKind,
+    /// Which.
+    pub repo: RepoName,
+    /// This compartment alone.
+    pub compartment: Option<Compartment>,
+    /// Reading not before, in Unix milliseconds.
+    pub since_ms: Option<i64>,
 }

@@ -6,11 +6,13 @@
 pub mod admin;
 mod client;
 mod frame;
+pub mod incident;
 pub mod metrics;
 mod reply;
 mod request;
 mod secret;
 mod share;
+mod tile;
 
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};

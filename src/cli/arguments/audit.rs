@@ -2,52 +2,146 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use strongroom_domain::RepoName;
+use clap::{Args, Subcommand};
+use strongroom_domain::{Compartment, RepoName};
 use strongroom_protocol::admin::Cursor;
 
 use super::{Kind, Remote};
+
+/// Which records; all that is given must match.
+#[derive(Args)]
+pub struct AuditFilter {
+    /// By whom
+    #[arg(long)]
+    pub principal: Option<String>,
+    /// About which repository
+    #[arg(long, value_name = "NS/NAME")]
+    pub repo: Option<RepoName>,
+    #[command(flatten)]
+    pub kind: Kind,
+    /// What: repo.read, object.open, token.create, …
+    #[arg(long)]
+    pub action: Option<String>,
+    /// allowed, denied, malformed, done or cut
+    #[arg(long)]
+    pub outcome: Option<String>,
+    /// With which token
+    #[arg(long)]
+    pub token: Option<u64>,
+    /// Through which share, and about it
+    #[arg(long)]
+    pub share: Option<u64>,
+    /// From where
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Where the decision reached this compartment
+    #[arg(long)]
+    pub compartment: Option<Compartment>,
+    /// About files whose path begins so
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Of the request with this id (X-Request-Id)
+    #[arg(long)]
+    pub request_id: Option<String>,
+    /// Not before: 2h, or 2026-11-24T12:00:00Z
+    #[arg(long)]
+    pub since: Option<String>,
+    /// Before: 2h, or 2026-11-24T12:00:00Z
+    #[arg(long)]
+    pub until: Option<String>,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// As `audit search --json` shows them
+    Jsonl,
+    /// OCSF 1.3.0, API Activity
+    Ocsf,
+    /// RFC 5424
+    Syslog,
+}
+
+/// What is exported.
+#[derive(Args)]
+pub struct AuditExport {
+    /// How
+    #[arg(long)]
+    pub format: ExportFormat,
+    /// Of this log alone: each replica of a server writes one
+    #[arg(long)]
+    pub log: Option<u64>,
+    /// From this record on: one more than the last that was had
+    #[arg(long, default_value_t = 0)]
+    pub from: u64,
+    /// Not before: 2h, or 2026-11-24T12:00:00Z
+    #[arg(long, conflicts_with = "from")]
+    pub since: Option<String>,
+    /// Go on with those that come
+    #[arg(long)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// A repository, or a compartment of it.
+#[derive(Debug, Clone)]
+pub struct ReadWhat {
+    /// Which.
+    pub repo: RepoName,
+    /// This one alone.
+    pub compartment: Option<Compartment>,
+}
+
+impl std::str::FromStr for ReadWhat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.splitn(3, '/');
+        let (namespace, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let repo = format!("{namespace}/{name}").parse().map_err(|error| format!("{error}"))?;
+        let compartment =
+            parts.next().map(|part| part.parse::<Compartment>().map_err(|error| error.to_string())).transpose()?;
+        Ok(Self { repo, compartment })
+    }
+}
 
 /// Verbs about the log.
 #[derive(Subcommand)]
 pub enum Audit {
     /// Records, newest first
     Search {
-        /// By whom
-        #[arg(long)]
-        principal: Option<String>,
-        /// About which repository
-        #[arg(long, value_name = "NS/NAME")]
-        repo: Option<RepoName>,
         #[command(flatten)]
-        kind: Kind,
-        /// What: repo.read, object.open, token.create, …
-        #[arg(long)]
-        action: Option<String>,
-        /// allowed, denied, malformed, done or cut
-        #[arg(long)]
-        outcome: Option<String>,
-        /// With which token
-        #[arg(long)]
-        token: Option<u64>,
-        /// Through which share, and about it
-        #[arg(long)]
-        share: Option<u64>,
-        /// From where
-        #[arg(long)]
-        address: Option<String>,
-        /// Not before: 2h, or 2026-11-24T12:00:00Z
-        #[arg(long)]
-        since: Option<String>,
-        /// Before: 2h, or 2026-11-24T12:00:00Z
-        #[arg(long)]
-        until: Option<String>,
-        /// Records of a page
+        filter: AuditFilter,
+        /// Records, at most
         #[arg(long, default_value_t = 100)]
         limit: u32,
-        /// The next page: the `next` of the one before
+        /// Go on here: the `next` of what was found before
         #[arg(long)]
         before: Option<Cursor>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// What was done, the oldest first: a line an act, with all ranges that were read of a file
+    Timeline {
+        #[command(flatten)]
+        filter: AuditFilter,
+        /// Records that are looked at, at most: the newest
+        #[arg(long, default_value_t = 5000)]
+        limit: u32,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Who can read a repository now, by which role, line or share, and who did
+    Who {
+        /// NAMESPACE/NAME, or one of its compartments
+        #[arg(value_name = "NS/NAME[/COMPARTMENT]")]
+        what: ReadWhat,
+        #[command(flatten)]
+        kind: Kind,
+        /// Reading not before: 2h, or 2026-11-24T12:00:00Z
+        #[arg(long)]
+        since: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -92,6 +186,8 @@ pub enum Audit {
         #[command(flatten)]
         remote: Remote,
     },
+    /// The log in its order, on standard output, a line a record
+    Export(AuditExport),
     /// The newest signed checkpoint; save it elsewhere
     Checkpoint {
         #[command(flatten)]

@@ -5,11 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::{Checkpoint, Hash, proof};
-use strongroom_protocol::admin::{AdminCommand, AuditQuery, WhatQuery};
+use strongroom_protocol::admin::{AdminCommand, AuditQuery, WhatQuery, WhoQuery};
 
-use super::verify;
+use super::search::search;
+use super::{export, timeline, verify};
 use crate::Failed;
-use crate::arguments::Audit;
+use crate::arguments::{Audit, AuditFilter};
 use crate::client::Client;
 use crate::show::{print, show};
 
@@ -19,35 +20,9 @@ use crate::show::{print, show};
 /// The server's reason, or what does not verify.
 pub fn run(audit: Audit) -> Result<(), Failed> {
     match audit {
-        Audit::Search {
-            principal,
-            repo,
-            kind,
-            action,
-            outcome,
-            token,
-            share,
-            address,
-            since,
-            until,
-            limit,
-            before,
-            remote,
-        } => {
-            let query = AuditQuery {
-                principal,
-                repo: repo.map(|repo| (kind.kind, repo)),
-                action,
-                outcome,
-                token,
-                share,
-                address,
-                since_ms: since.as_deref().map(moment).transpose()?,
-                until_ms: until.as_deref().map(moment).transpose()?,
-                before,
-                limit,
-            };
-            let found = Client::new(&remote)?.admin("audit", &AdminCommand::AuditSearch(query))?;
+        Audit::Search { filter, limit, before, remote } => {
+            let query = AuditQuery { before, limit, ..query(filter)? };
+            let found = search(&Client::new(&remote)?, query)?;
             if remote.json {
                 show(&found, true);
             } else {
@@ -55,6 +30,23 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
             }
             Ok(())
         }
+        Audit::Timeline { filter, limit, remote } => {
+            let found = search(&Client::new(&remote)?, AuditQuery { limit, ..query(filter)? })?;
+            let acts = timeline::acts(found["records"].as_array().map_or(&[], Vec::as_slice));
+            if remote.json {
+                show(&json!({"acts": acts, "older": found["next"]}), true);
+            } else {
+                timeline::tell(&acts);
+            }
+            Ok(())
+        }
+        Audit::Who { what, kind, since, remote } => {
+            let since_ms = since.as_deref().map(moment).transpose()?;
+            let query = WhoQuery { kind: kind.kind, repo: what.repo, compartment: what.compartment, since_ms };
+            show(&Client::new(&remote)?.admin("audit", &AdminCommand::AuditWho(query))?, remote.json);
+            Ok(())
+        }
+        Audit::Export(export) => export::run(export),
         Audit::What { principal, token, since, until, remote } => {
             let since_ms = since.as_deref().map(moment).transpose()?;
             let until_ms = until.as_deref().map(moment).transpose()?;
@@ -105,8 +97,30 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
     }
 }
 
+fn query(filter: AuditFilter) -> Result<AuditQuery, Failed> {
+    Ok(AuditQuery {
+        principal: filter.principal,
+        repo: filter.repo.map(|repo| (filter.kind.kind, repo)),
+        action: filter.action,
+        outcome: filter.outcome,
+        token: filter.token,
+        share: filter.share,
+        address: filter.address,
+        compartment: filter.compartment,
+        path: filter.path,
+        request_id: filter.request_id,
+        since_ms: filter.since.as_deref().map(moment).transpose()?,
+        until_ms: filter.until.as_deref().map(moment).transpose()?,
+        before: None,
+        limit: 0,
+    })
+}
+
 /// `2h` ago, or a moment.
-fn moment(text: &str) -> Result<i64, Failed> {
+///
+/// # Errors
+/// Where it is neither.
+pub fn moment(text: &str) -> Result<i64, Failed> {
     let now = std::time::SystemTime::now();
     let at = match humantime::parse_duration(text) {
         Ok(ago) => now.checked_sub(ago),

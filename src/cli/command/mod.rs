@@ -1,13 +1,17 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod audit;
+mod export;
+mod incident;
 mod key;
 mod people;
 mod pull;
 mod quota;
 mod repo;
 mod seal;
+mod search;
 mod share;
+mod timeline;
 mod traces;
 mod verify;
 
@@ -60,6 +64,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Share(share)) => share::run(share),
         Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Incident(incident)) => incident::run(incident),
         Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),
         Some(Command::Traces { follow, remote }) => traces::run(follow, &remote),

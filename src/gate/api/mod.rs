@@ -2,6 +2,7 @@
 //! traces for OpenTelemetry.
 
 pub mod admin;
+pub mod log;
 pub mod metrics;
 pub mod quota;
 pub mod recover;

@@ -41,10 +41,15 @@ impl Core {
         let shown = match &command {
             AdminCommand::AuditSearch(query) => self.search(query).await?,
             AdminCommand::AuditWhat(query) => self.what(query).await?,
+            AdminCommand::AuditWho(query) => self.who(query, shown).await?,
             AdminCommand::AuditLeaves { log, from, limit } => self.leaves(*log, *from, *limit).await?,
             AdminCommand::AuditCheckpoint => self.checkpoint().await?,
+            AdminCommand::AuditCheckpointOf { log } => self.checkpoint_of(*log).await?,
+            AdminCommand::AuditTile(tile) => self.tile(tile).await?,
+            AdminCommand::AuditRecords { log, from, since_ms } => self.records(*log, *from, *since_ms).await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
             AdminCommand::Share(_) => self.with_usage(shown).await?,
+            AdminCommand::Incident(command) => self.incident(&call, credential.as_ref(), command, shown).await?,
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
         };
@@ -80,16 +85,23 @@ impl Core {
             AdminCommand::QuotaList => self.quota_list(state),
             AdminCommand::AuditSearch(query) => self.describe_search(state, query, record),
             AdminCommand::AuditWhat(query) => self.describe_what(state, query, record),
+            AdminCommand::AuditWho(query) => self.describe_who(state, query, record),
+            AdminCommand::Incident(command) => self.incident_begin(state, subject, command, record),
             AdminCommand::AuditProve { log, record: Some(seq), .. } => {
                 record.subject = Some(format!("{log}/{seq}"));
                 Ok((Value::Null, Vec::new()))
             }
-            AdminCommand::AuditLeaves { log, from, .. } => {
+            AdminCommand::AuditTile(tile) => {
+                record.subject = Some(format!("{tile:?}"));
+                Ok((Value::Null, Vec::new()))
+            }
+            AdminCommand::AuditLeaves { log, from, .. } | AdminCommand::AuditRecords { log, from, .. } => {
                 record.subject = Some(format!("{log}/{from}"));
                 Ok((Value::Null, Vec::new()))
             }
             AdminCommand::KeyRotateRoot { .. }
             | AdminCommand::AuditCheckpoint
+            | AdminCommand::AuditCheckpointOf { .. }
             | AdminCommand::AuditProve { .. }
             | AdminCommand::RepoList { .. } => Ok((Value::Null, Vec::new())),
         }

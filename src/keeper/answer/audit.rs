@@ -1,18 +1,14 @@
 //! The log's own reading: search, leaves, checkpoint, proofs.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use strongroom_audit::Hash;
-use strongroom_audit::tree::{self, HashReader, Subtree};
 use strongroom_protocol::Refusal;
 use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
-use crate::log::{Filter, Record, StoredTiles, leaves, origin, search};
+use crate::log::{Filter, Page, Proofs, Record, ShareFilter, leaves, origin, search};
 use crate::server::Core;
 use crate::state::State;
 
@@ -38,11 +34,14 @@ impl Core {
             principal,
             repo,
             token: query.token,
-            share: query.share.map(|share| {
-                let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(share));
-                let repo = state.shares.get(&share).map_or(0, |share| share.repo);
-                (tokens.map(|(id, _)| *id).collect(), repo)
+            share: query.share.map(|id| {
+                let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(id));
+                let repo = state.shares.get(&id).map(|share| share.repo);
+                ShareFilter { id, tokens: tokens.map(|(id, _)| *id).collect(), repo }
             }),
+            compartment: query.compartment.map(|part| part.word().to_owned()),
+            path: query.path.clone(),
+            request_id: query.request_id.clone(),
             address: query.address.clone(),
             action: query.action.clone(),
             outcome: query.outcome.clone(),
@@ -60,19 +59,15 @@ impl Core {
 
     pub(super) async fn search(&self, query: &AuditQuery) -> Result<Value, Refusal> {
         let filter = self.filter(&self.state.read(), query);
-        let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-        let next =
-            (found.len() == filter.limit as usize).then(|| found.last().map(|(place, _)| place.to_string())).flatten();
-        // Of the acts about shares of its repository, those about this one.
-        let found = found.into_iter().filter(|(_, record)| query.share.is_none() || record.share == query.share);
-        let records = found.map(|(place, record)| {
+        let Page { found, next } = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+        let records = found.into_iter().map(|(place, _, record)| {
             let mut shown = serde_json::to_value(&record).unwrap_or_default();
             shown["log"] = place.log.into();
             shown["record"] = place.seq.into();
             shown["time"] = time(record.time_ms).into();
             shown
         });
-        Ok(json!({"records": records.collect::<Vec<_>>(), "next": next}))
+        Ok(json!({"records": records.collect::<Vec<_>>(), "next": next.map(|next| next.to_string())}))
     }
 
     pub(super) async fn leaves(&self, log: u64, from: u64, limit: u32) -> Result<Value, Refusal> {
@@ -101,24 +96,14 @@ impl Core {
         let position = position.ok_or_else(|| Refusal::Invalid(format!("there is no log {log}")))?;
         let size = position.size;
         let key = self.log.key().named(&origin(self.log.key().name(), log)).map_err(unavailable)?;
-        let mut tiles = StoredTiles::new(&self.database.reader, log, size);
-        let known = Known::default();
-        let proof = loop {
-            let asked = match (record, from_size) {
-                (Some(seq), _) => tree::inclusion(&known, seq, size),
-                (None, Some(old)) => tree::consistency(&known, old, size),
-                (None, None) => return Err(Refusal::Invalid("name a record or an older size".to_owned())),
-            };
-            match asked {
-                Ok(Some(proof)) => break proof,
-                Ok(None) => return Err(Refusal::Invalid(format!("the log has {size} records"))),
-                // A hash that is still to be read: read it, and walk again.
-                Err(subtree) => {
-                    let hash = tiles.hash(subtree).await.map_err(unavailable)?;
-                    known.0.lock().insert(subtree, hash);
-                }
-            }
+        let mut proofs = Proofs::new(&self.database.reader, log, size);
+        let proof = match (record, from_size) {
+            (Some(seq), _) => proofs.inclusion(seq).await,
+            (None, Some(old)) => proofs.consistency(old).await,
+            (None, None) => return Err(Refusal::Invalid("name a record or an older size".to_owned())),
         };
+        let proof = proof.map_err(unavailable)?;
+        let proof = proof.ok_or_else(|| Refusal::Invalid(format!("the log has {size} records")))?;
         let leaf = match record {
             Some(seq) => leaves(&self.database.reader, log, seq, 1).await.map_err(unavailable)?.pop(),
             None => None,
@@ -133,16 +118,5 @@ impl Core {
             "leaf": leaf.map(|leaf| STANDARD.encode(leaf.to_bytes())),
             "proof": proof.iter().map(|hash| STANDARD.encode(hash.0)).collect::<Vec<_>>(),
         }))
-    }
-}
-
-#[derive(Default)]
-struct Known(parking_lot::Mutex<BTreeMap<Subtree, Hash>>);
-
-impl HashReader for Known {
-    type Error = Subtree;
-
-    fn read(&self, subtree: Subtree) -> Result<Hash, Subtree> {
-        self.0.lock().get(&subtree).copied().ok_or(subtree)
     }
 }

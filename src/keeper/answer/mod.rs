@@ -3,10 +3,12 @@
 mod admin;
 mod audit;
 mod authorize;
+mod incident;
 mod list;
 mod metrics;
 mod object;
 mod people;
+mod publish;
 mod quota;
 mod repo;
 mod rotate;
@@ -16,7 +18,8 @@ mod share;
 mod stop;
 mod transfer;
 mod usage;
-mod what;
+pub(crate) mod what;
+mod who;
 
 use strongroom_protocol::{Call, Refusal, Reply, Request};
 

@@ -9,6 +9,7 @@ use super::admin::Outcome;
 use super::repo::founds_namespace;
 use crate::change::Change;
 use crate::credential::{Subject, dead};
+pub(super) use crate::did::time;
 use crate::log::Record;
 use crate::policy::{Assignment, Line, Place, PrincipalId};
 use crate::server::{Core, now_ms};
@@ -17,12 +18,6 @@ use crate::token;
 
 fn invalid(what: impl ToString) -> Refusal {
     Refusal::Invalid(what.to_string())
-}
-
-/// Unix milliseconds as RFC 3339 in UTC, to the second.
-pub(super) fn time(ms: i64) -> String {
-    let since = std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
 pub(super) fn user<'a>(state: &'a State, name: &str) -> Result<(u64, &'a Principal), Refusal> {
@@ -44,7 +39,7 @@ fn place(state: &State, name: &PlaceName) -> Result<Option<Place>, Refusal> {
     }
 }
 
-fn place_text(state: &State, place: Place) -> String {
+pub(super) fn place_text(state: &State, place: Place) -> String {
     match place {
         Place::System => "system".to_owned(),
         Place::Namespace(id) => format!("namespace {}", state.namespaces.get(&id).map_or("?", String::as_str)),

@@ -26,7 +26,7 @@ fn find(state: &State, subject: &LockSubject) -> Result<Stop, Refusal> {
     }
 }
 
-fn text(state: &State, stop: Stop) -> String {
+pub(super) fn text(state: &State, stop: Stop) -> String {
     match stop {
         Stop::Principal(id) => format!("user {}", state.principals.get(&id).map_or("?", |user| user.name.as_str())),
         Stop::Token(id) => format!("token {id}"),

@@ -1,8 +1,5 @@
 //! `audit what`: what a credential can reach under the policy of now, and what it read since a moment.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-
 use serde_json::{Value, json};
 use strongroom_domain::{Action, Compartment};
 use strongroom_protocol::Refusal;
@@ -12,6 +9,7 @@ use super::admin::Outcome;
 use super::authorize::{compartments, has_compartments, may};
 use super::people::{time, user};
 use crate::credential::Subject;
+use crate::did::Did;
 use crate::log::{Filter, Record, search};
 use crate::policy::{PrincipalId, Question};
 use crate::server::{Core, now_ms};
@@ -24,10 +22,11 @@ const PAGE: u32 = 500;
 const ANSWER_MAX: usize = 3 * 1024 * 1024;
 
 /// Whom it is about.
-struct Whom {
-    principal: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whom {
+    pub(crate) principal: u64,
     /// `None` for all tokens of the principal, those that do not exist yet included.
-    token: Option<u64>,
+    pub(crate) token: Option<u64>,
 }
 
 impl Whom {
@@ -53,7 +52,7 @@ fn whom(state: &State, query: &WhatQuery) -> Result<Whom, Refusal> {
 }
 
 /// The actions on one repository, each with its compartments where it has any.
-fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Value> {
+pub(crate) fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Value> {
     let (namespace, place) = (Some(repo.namespace), Some(id));
     let bare = |action| whom.question(action, namespace, place);
     let subject = whom.token.map(|token| whom.subject(state, token));
@@ -80,102 +79,14 @@ fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Value> {
     found
 }
 
-/// One file of one commit, as it was opened.
-#[derive(Default)]
-struct Read {
-    opened: u64,
-    recovered: u64,
-    ranges: Vec<Range<u64>>,
-    first_ms: i64,
-    last_ms: i64,
-    addresses: BTreeSet<String>,
-}
-
-/// What records say, put together.
-#[derive(Default)]
-struct Did {
-    /// (kind, repository, commit, compartment, path)
-    reads: BTreeMap<[String; 5], Read>,
-    /// (kind, repository) → compartments whose names, sizes and digests were shown.
-    seen: BTreeMap<[String; 2], BTreeSet<String>>,
-    lists: u64,
-    sent: u64,
-    written: u64,
-    denied: u64,
-    records: u64,
-}
-
-impl Did {
-    fn add(&mut self, record: Record) {
-        self.records += 1;
-        let text = |text: Option<String>| text.unwrap_or_default();
-        match (record.action.as_str(), record.outcome.as_str()) {
-            (_, "denied" | "malformed") => self.denied += 1,
-            // Its digest is that of the terms.
-            (action, _) if action.starts_with("share.") => {}
-            // What was opened counts as read, whether or not a delivery was recorded after it. What a writer sent itself
-            // and the gate puts together is no reading.
-            ("object.open" | "object.rewrap" | "object.recover", _)
-                if record.compartments.iter().all(|part| part != "inbox") =>
-            {
-                let [kind, repo] = [text(record.kind), text(record.repo)];
-                let key = [kind, repo, text(record.revision), record.compartments.concat(), text(record.path)];
-                let read = self.reads.entry(key).or_default();
-                match record.range {
-                    Some((start, end)) => {
-                        (read.opened, read.ranges) = (read.opened + 1, joined(&read.ranges, start..end))
-                    }
-                    None => read.recovered += 1,
-                }
-                // Newest first.
-                read.first_ms = record.time_ms;
-                read.last_ms = read.last_ms.max(record.time_ms);
-                read.addresses.insert(record.address);
-            }
-            ("object.open" | "object.rewrap" | "object.recover", _) => {}
-            ("object.deliver", _) => self.sent += record.bytes.unwrap_or(0),
-            ("repo.list", _) => self.lists += 1,
-            (_, _) if record.digest.is_some() || record.action == "upload" => self.written += 1,
-            (_, _) if !record.compartments.is_empty() => {
-                self.seen.entry([text(record.kind), text(record.repo)]).or_default().extend(record.compartments);
-            }
-            _ => {}
-        }
-    }
-
-    fn show(self) -> Value {
-        let reads = self.reads.into_iter().map(|([kind, repo, commit, compartment, path], read)| {
-            let bytes: u64 = read.ranges.iter().map(|range| range.end - range.start).sum();
-            let ranges: Vec<[u64; 2]> = read.ranges.iter().map(|range| [range.start, range.end]).collect();
-            json!({
-                "kind": kind, "repo": repo, "commit": commit, "compartment": compartment, "path": path,
-                "opened": read.opened, "recovered": read.recovered, "bytes": bytes, "ranges": ranges,
-                "first": time(read.first_ms), "last": time(read.last_ms), "addresses": read.addresses,
-            })
-        });
-        let seen = self
-            .seen
-            .into_iter()
-            .map(|([kind, repo], parts)| json!({"kind": kind, "repo": repo, "compartments": parts}));
-        json!({
-            "read": reads.collect::<Vec<_>>(), "listed": seen.collect::<Vec<_>>(), "lists": self.lists,
-            "bytes_sent": self.sent, "written": self.written, "denied": self.denied, "records": self.records,
-        })
-    }
-}
-
-/// The ranges with one more, in order, none touching another.
-fn joined(ranges: &[Range<u64>], more: Range<u64>) -> Vec<Range<u64>> {
-    let mut all: Vec<Range<u64>> = ranges.iter().cloned().chain([more]).collect();
-    all.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::with_capacity(all.len());
-    for range in all {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
+/// The actions on no repository. Whoever has a token may ask who that is.
+pub(crate) fn everywhere(state: &State, whom: &Whom) -> Vec<&'static str> {
+    let all = Action::ALL.iter().copied().filter(|action| match whom.token {
+        _ if *action == Action::Whoami => true,
+        Some(token) => may(state, &whom.subject(state, token), *action, None, None),
+        None => state.policy.allows(&whom.question(*action, None, None)),
+    });
+    all.map(Action::word).collect()
 }
 
 impl Core {
@@ -209,13 +120,7 @@ impl Core {
                 let kind = repo.kind.to_string();
                 Some(json!({"kind": kind, "repo": name, "locked": locked, "share": id, "rights": [right]}))
             }));
-            // Whoever has a token may ask who that is.
-            let everywhere = Action::ALL.iter().copied().filter(|action| match whom.token {
-                _ if *action == Action::Whoami => true,
-                Some(token) => may(&state, &whom.subject(&state, token), *action, None, None),
-                None => state.policy.allows(&whom.question(*action, None, None)),
-            });
-            let everywhere: Vec<&str> = everywhere.map(Action::word).collect();
+            let everywhere = everywhere(&state, &whom);
             let name = state.principals.get(&whom.principal).map(|principal| principal.name.clone());
             let token = whom.token.and_then(|id| state.tokens.get(&id));
             let shown = json!({
@@ -239,12 +144,9 @@ impl Core {
         loop {
             let page = search(&self.database.reader, &self.keys, &filter).await;
             let page = page.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            let (full, last) = (page.len() == PAGE as usize, page.last().map(|(place, _)| *place));
-            page.into_iter().for_each(|(_, record)| did.add(record));
-            if !full {
-                break;
-            }
-            filter.before = last;
+            page.found.iter().for_each(|(.., record)| did.add(record));
+            let Some(next) = page.next else { break };
+            filter.before = Some(next);
         }
         shown["did"] = did.show();
         if shown.to_string().len() > ANSWER_MAX {
@@ -252,19 +154,5 @@ impl Core {
             return Err(Refusal::Invalid(text.to_owned()));
         }
         Ok(shown)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_that_touch_are_one() {
-        let mut ranges = Vec::new();
-        for more in [10..20, 30..40, 0..5, 20..30, 3..7, 50..50] {
-            ranges = joined(&ranges, more);
-        }
-        assert_eq!(ranges, [0..7, 10..40, 50..50]);
     }
 }

@@ -5,12 +5,33 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use strongroom_audit::Hash;
 use strongroom_envelope::{SealedError, keyed_hash, open_meta, seal_meta};
+use zeroize::Zeroizing;
 
 use super::record::Record;
 use crate::keys::{KeyError, OwnKeys};
 
 /// Bytes of a blind index: enough that two values do not meet, too few to matter to anyone without the key.
 pub const INDEX_BYTES: usize = 16;
+
+/// What one record is sealed with. It opens this record and no other, so that it can be given to whoever verifies evidence.
+pub struct RecordKey(Zeroizing<[u8; 32]>);
+
+impl RecordKey {
+    /// That of the record at a place.
+    pub fn of(keys: &OwnKeys, (log, seq): (u64, u64)) -> Self {
+        Self(Zeroizing::new(keyed_hash(&keys.record, &[&log.to_be_bytes(), &seq.to_be_bytes()])))
+    }
+
+    /// From its bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Its bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// A row of the log: sealed body, blind indexes, and what an analyst may filter by in the clear. The leaf hash is over
 /// exactly this, in postcard's form, so that anyone can verify the tree without reading it.
@@ -109,7 +130,8 @@ impl StoredLeaf {
             repo_index: indexes.number(keys, "repo", record.repo_id),
             token_index: indexes.number(keys, "token", record.token),
             address_index: indexes.address(keys, &record.address),
-            body_sealed: seal_meta(&keys.seal, &place, &body).map_err(|_| KeyError::Randomness)?,
+            body_sealed: seal_meta(RecordKey::of(keys, (log, seq)).expose(), &place, &body)
+                .map_err(|_| KeyError::Randomness)?,
             heads,
         })
     }
@@ -119,8 +141,16 @@ impl StoredLeaf {
     /// # Errors
     /// [`SealedError`].
     pub fn open(&self, keys: &OwnKeys) -> Result<Record, SealedError> {
+        self.open_with(&RecordKey::of(keys, (self.log, self.seq)))
+    }
+
+    /// Opens it with its own key.
+    ///
+    /// # Errors
+    /// [`SealedError`].
+    pub fn open_with(&self, key: &RecordKey) -> Result<Record, SealedError> {
         let place: [&[u8]; 3] = [b"audit", &self.log.to_be_bytes(), &self.seq.to_be_bytes()];
-        let body = open_meta(&keys.seal, &place, &self.body_sealed)?;
+        let body = open_meta(key.expose(), &place, &self.body_sealed)?;
         serde_json::from_slice(&body).map_err(|_| SealedError)
     }
 

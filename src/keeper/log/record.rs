@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::effect::Effect;
+
 /// One record. JSON inside its seal, so that an export needs no other reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -68,6 +70,10 @@ pub struct Record {
     pub digest: Option<String>,
     /// Of the policy that decided.
     pub generation: u64,
+    /// What it changed of policy: it is in force from the generation after this one on. By these the reach of a credential at
+    /// any moment is found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<Effect>,
     /// When the commit was made to which the repository's `main` moves, Unix milliseconds. No part of the record: it is
     /// written into the repository's row, in the record's transaction.
     #[serde(skip)]

@@ -30,14 +30,20 @@ pub struct Filter {
     pub repo: Option<u64>,
     /// With which token.
     pub token: Option<u64>,
-    /// With which tokens, if any are named; and what was done with these actions in that repository.
-    pub share: Option<(Vec<u64>, u64)>,
+    /// Of a share: with one of its tokens, or about it.
+    pub share: Option<ShareFilter>,
     /// From where.
     pub address: Option<String>,
     /// What.
     pub action: Option<String>,
     /// How it ended.
     pub outcome: Option<String>,
+    /// One that the decision reached.
+    pub compartment: Option<String>,
+    /// The file, or what its path begins with.
+    pub path: Option<String>,
+    /// As the client saw it.
+    pub request_id: Option<String>,
     /// Not before.
     pub since_ms: Option<i64>,
     /// Before.
@@ -46,6 +52,27 @@ pub struct Filter {
     pub before: Option<Cursor>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// What belongs to a share.
+#[derive(Debug, Clone, Default)]
+pub struct ShareFilter {
+    /// Its number.
+    pub id: u64,
+    /// Its tokens.
+    pub tokens: Vec<u64>,
+    /// Its repository, where what was done about it is asked for too.
+    pub repo: Option<u64>,
+}
+
+/// Records of a page, newest first, with their places.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// With each, the record as it is stored.
+    pub found: Vec<(Cursor, StoredLeaf, Record)>,
+    /// Where the next page begins; none at the log's beginning. A page that is not full may have one too: each looks at so
+    /// many records at most.
+    pub next: Option<Cursor>,
 }
 
 const COLUMNS: &str = "SELECT log, seq, time_ms, action, outcome, generation, principal_index, repo_index, token_index, \
@@ -68,71 +95,253 @@ fn leaf(row: &AnyRow) -> Result<StoredLeaf, sqlx::Error> {
     })
 }
 
+#[derive(Clone)]
 enum Value {
     Bytes(Vec<u8>),
     Text(String),
     Number(i64),
 }
 
-/// Matching records of all logs, newest first, with their places.
+/// Conditions with their values. The text is made of constants; every value is bound.
+#[derive(Default, Clone)]
+struct Conditions {
+    texts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, condition: &str, value: Value) {
+        self.values.push(value);
+        self.texts.push(format!("{condition} ${}", self.values.len()));
+    }
+
+    fn is_one_of(&mut self, column: &str, values: impl IntoIterator<Item = Value>) {
+        let first = self.values.len() + 1;
+        self.values.extend(values);
+        let numbers: Vec<String> = (first..=self.values.len()).map(|number| format!("${number}")).collect();
+        self.texts.push(format!("{column} IN ({})", numbers.join(", ")));
+    }
+
+    /// Between two places in the order of search, the first of them included; with an entry of an index, in that alone. The
+    /// columns are compared as a row: by that both databases enter the index at the one place and leave it at the other, and
+    /// take no other index, whatever their statistics say.
+    fn between(&mut self, entry: Option<&Entry>, from: [i64; 3], to: [i64; 3]) {
+        for (sign, place) in [("<", to), (">=", from)] {
+            let first = self.values.len() + 1;
+            self.values.extend(entry.map(|(_, value)| Value::Bytes(value.clone())));
+            self.values.extend(place.map(Value::Number));
+            let numbers: Vec<String> = (first..=self.values.len()).map(|number| format!("${number}")).collect();
+            let column = entry.map(|(column, _)| format!("{column}, ")).unwrap_or_default();
+            self.texts.push(format!("({column}time_ms, log, seq) {sign} ({})", numbers.join(", ")));
+        }
+    }
+
+    fn text(&self) -> String {
+        if self.texts.is_empty() { String::new() } else { format!(" WHERE {}", self.texts.join(" AND ")) }
+    }
+
+    async fn rows(&self, pool: &AnyPool, text: String) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for value in self.values.clone() {
+            query = match value {
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Text(text) => query.bind(text),
+                Value::Number(number) => query.bind(number),
+            };
+        }
+        query.fetch_all(pool).await
+    }
+}
+
+/// Records that one page looks at, at most, whatever the filter and however long the log.
+const LOOKED_AT_MAX: usize = 4000;
+const ORDER: &str = "ORDER BY time_ms DESC, log DESC, seq DESC";
+
+/// The order of search, as an index has it from its end.
+fn order(entry: Option<&Entry>) -> String {
+    let column = entry.map(|(column, _)| format!("{column} DESC, ")).unwrap_or_default();
+    ORDER.replacen("ORDER BY ", &format!("ORDER BY {column}"), 1)
+}
+
+/// A column with an index that ends in the order of search, and the value there.
+type Entry = (&'static str, Vec<u8>);
+
+/// A run of records in the order of search, of which those that match are a part.
+struct Run {
+    entry: Option<Entry>,
+    /// In the repository of a share, what is about shares.
+    about: bool,
+}
+
+fn place(row: &AnyRow) -> Result<Option<Cursor>, sqlx::Error> {
+    let number = |column| row.try_get::<i64, _>(column);
+    Ok(Cursor::new(number("time_ms")?, number("log")? as u64, number("seq")? as u64))
+}
+
+fn is_before(one: Cursor, other: Cursor) -> bool {
+    (one.time_ms, one.log, one.seq) < (other.time_ms, other.log, other.seq)
+}
+
+impl Filter {
+    /// All runs of the log that have something that matches, by the indexes: of each, the run that a page gets through
+    /// farthest.
+    async fn runs(&self, pool: &AnyPool, keys: &OwnKeys) -> Result<Vec<(Run, Option<Cursor>)>, SearchError> {
+        let number = |column: &'static str, value: u64| (column, number_index(keys, column, Some(value)));
+        let column = |(column, value): Entry| (INDEXED.iter().find(|name| name.starts_with(column)).copied(), value);
+        let named = [
+            self.principal.map(|id| number("principal", id)),
+            self.repo.map(|id| number("repo", id)),
+            self.token.map(|id| number("token", id)),
+            self.address.as_deref().map(|text| ("address", index(keys, "address", text))),
+        ];
+        let entries = named.into_iter().flatten().map(column).filter_map(|(name, value)| Some((name?, value)));
+        let mut best: Option<(Entry, Option<Cursor>)> = None;
+        for entry in entries {
+            let end = self.end(pool, Some(&entry), LOOKED_AT_MAX).await?;
+            let farther = match (&best, end) {
+                (None, _) | (Some((_, Some(_))), None) => true,
+                (Some((_, Some(held))), Some(end)) => is_before(end, *held),
+                (Some((_, None)), _) => false,
+            };
+            if farther {
+                best = Some((entry, end));
+            }
+        }
+        match (best, &self.share) {
+            (Some((entry, end)), _) => Ok(vec![(Run { entry: Some(entry), about: false }, end)]),
+            (None, Some(share)) => {
+                let tokens = share.tokens.iter().map(|id| (number("token", *id), false));
+                let repo = share.repo.map(|id| (number("repo", id), true));
+                let of: Vec<(Entry, bool)> = tokens.chain(repo).collect();
+                let each = (LOOKED_AT_MAX / of.len().max(1)).max(50);
+                let mut runs = Vec::new();
+                for (entry, about) in of {
+                    let (Some(name), value) = column(entry) else { continue };
+                    let end = self.end(pool, Some(&(name, value.clone())), each).await?;
+                    runs.push((Run { entry: Some((name, value)), about }, end));
+                }
+                Ok(runs)
+            }
+            (None, None) => {
+                let end = self.end(pool, None, LOOKED_AT_MAX).await?;
+                Ok(vec![(Run { entry: None, about: false }, end)])
+            }
+        }
+    }
+
+    /// What is asked for in the order of search, down to a place, as conditions.
+    fn bounds(&self, entry: Option<&Entry>, end: Option<Cursor>) -> Conditions {
+        let numbers = |place: Cursor| [place.time_ms, place.log as i64, place.seq as i64];
+        // A place is before all of its millisecond where log and number are 0, the least there are.
+        let until = self.until_ms.map_or([i64::MAX; 3], |until| [until, 0, 0]);
+        let since = self.since_ms.map_or([0; 3], |since| [since, 0, 0]);
+        let to = self.before.map_or(until, |before| numbers(before).min(until));
+        let from = end.map_or(since, |end| numbers(end).max(since));
+        let mut bounds = Conditions::default();
+        bounds.between(entry, from, to);
+        bounds
+    }
+
+    /// The last record of a run that a page looks at, read from the index alone; none where the run ends before.
+    async fn end(&self, pool: &AnyPool, entry: Option<&Entry>, most: usize) -> Result<Option<Cursor>, SearchError> {
+        let bounds = self.bounds(entry, None);
+        let (order, offset) = (order(entry), most - 1);
+        let text = format!("SELECT time_ms, log, seq FROM audit_leaf{} {order} LIMIT 1 OFFSET {offset}", bounds.text());
+        Ok(bounds.rows(pool, text).await?.first().map(place).transpose()?.flatten())
+    }
+
+    /// What is compared in the clear.
+    fn narrow(&self, keys: &OwnKeys, run: &Run, conditions: &mut Conditions) {
+        let mut number = |column: &str, value: Option<u64>| {
+            if let Some(value) = value {
+                conditions.add(&format!("{column}_index ="), Value::Bytes(number_index(keys, column, Some(value))));
+            }
+        };
+        number("principal", self.principal);
+        number("repo", self.repo);
+        number("token", self.token);
+        if let Some(address) = &self.address {
+            conditions.add("address_index =", Value::Bytes(index(keys, "address", address)));
+        }
+        for (column, value) in [("action =", &self.action), ("outcome =", &self.outcome)] {
+            if let Some(value) = value {
+                conditions.add(column, Value::Text(value.clone()));
+            }
+        }
+        if run.about {
+            conditions.is_one_of("action", SHARE_WORDS.map(|word| Value::Text(word.to_owned())));
+        }
+    }
+
+    /// What is compared once a record is open.
+    fn matches(&self, record: &Record) -> bool {
+        let share = self.share.as_ref().is_none_or(|share| match record.token {
+            Some(token) if share.tokens.contains(&token) => true,
+            _ => {
+                let about = SHARE_WORDS.contains(&record.action.as_str());
+                about && record.share == Some(share.id) && share.repo.is_some() && record.repo_id == share.repo
+            }
+        });
+        let starts = |path: &str| record.path.as_deref().is_some_and(|held| held.starts_with(path));
+        share
+            && self.compartment.as_ref().is_none_or(|part| record.compartments.contains(part))
+            && self.path.as_deref().is_none_or(starts)
+            && self.request_id.as_ref().is_none_or(|id| *id == record.request_id)
+    }
+}
+
+const INDEXED: [&str; 4] = ["principal_index", "repo_index", "token_index", "address_index"];
+
+/// Matching records of all logs. A page looks at [`LOOKED_AT_MAX`] records at most, by the index that gets it farthest back.
 ///
 /// # Errors
 /// [`SearchError`].
-pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Vec<(Cursor, Record)>, SearchError> {
-    // The text is made of the constants here only; every value is bound.
-    let mut conditions = Vec::new();
-    let mut values = Vec::new();
-    let mut add = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            values.push(value);
-            conditions.push(format!("{condition} ${}", values.len()));
+pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Page, SearchError> {
+    let runs = filter.runs(pool, keys).await?;
+    // Where one run was not read to its end, what lies before that place is the next page's.
+    let end =
+        runs.iter().filter_map(|(_, end)| *end).reduce(|one, other| if is_before(one, other) { other } else { one });
+    let mut found: Vec<(Cursor, StoredLeaf, Record)> = Vec::new();
+    for (run, _) in &runs {
+        let bounds = filter.bounds(run.entry.as_ref(), end);
+        // The limit inside binds the database to this index, whatever it thinks of the other conditions.
+        let inner = order(run.entry.as_ref());
+        let inner = format!("{COLUMNS}{} {inner} LIMIT {LOOKED_AT_MAX}", bounds.text());
+        let mut all = Conditions { texts: Vec::new(), values: bounds.values };
+        filter.narrow(keys, run, &mut all);
+        let text = format!("SELECT * FROM ({inner}) AS looked_at{} {ORDER}", all.text());
+        let wanted = filter.limit as usize + 1;
+        let opens = filter.share.is_some() || filter.compartment.is_some();
+        let opens = opens || filter.path.is_some() || filter.request_id.is_some();
+        let text = if opens { text } else { format!("{text} LIMIT {wanted}") };
+        let mut of_run = 0;
+        for row in all.rows(pool, text).await? {
+            let leaf = leaf(&row)?;
+            let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq) else { continue };
+            let record = leaf.open(keys)?;
+            if filter.matches(&record) {
+                found.push((place, leaf, record));
+                of_run += 1;
+                if of_run == wanted {
+                    break;
+                }
+            }
         }
-    };
-    let number = |column: &str, value: Option<u64>| value.map(|value| number_index(keys, column, Some(value)));
-    add("principal_index =", number("principal", filter.principal).map(Value::Bytes));
-    add("repo_index =", number("repo", filter.repo).map(Value::Bytes));
-    add("token_index =", number("token", filter.token).map(Value::Bytes));
-    add("address_index =", filter.address.as_deref().map(|text| Value::Bytes(index(keys, "address", text))));
-    add("action =", filter.action.clone().map(Value::Text));
-    add("outcome =", filter.outcome.clone().map(Value::Text));
-    add("time_ms >=", filter.since_ms.map(Value::Number));
-    add("time_ms <", filter.until_ms.map(Value::Number));
-    if let Some((tokens, repo)) = &filter.share {
-        let first = values.len();
-        let indexes = tokens.iter().map(|token| number_index(keys, "token", Some(*token)));
-        values.extend(indexes.chain([number_index(keys, "repo", Some(*repo))]).map(Value::Bytes));
-        values.extend(SHARE_WORDS.map(|word| Value::Text(word.to_owned())));
-        let numbers = |from: usize, count: usize| {
-            (from..from + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
-        };
-        let tokens = tokens.len();
-        let made = format!("action IN ({})", numbers(first + tokens + 2, SHARE_WORDS.len()));
-        let made = format!("repo_index = ${} AND {made}", first + tokens + 1);
-        let through = (tokens > 0).then(|| format!("token_index IN ({}) OR ", numbers(first + 1, tokens)));
-        conditions.push(format!("({}{made})", through.unwrap_or_default()));
     }
-    if let Some(Cursor { time_ms, log, seq }) = filter.before {
-        let first = values.len();
-        values.extend([time_ms, log as i64, seq as i64].map(Value::Number));
-        conditions.push(format!("(time_ms, log, seq) < (${}, ${}, ${})", first + 1, first + 2, first + 3));
-    }
-    let filtered = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    let text = format!("{COLUMNS}{filtered} ORDER BY time_ms DESC, log DESC, seq DESC LIMIT {}", filter.limit);
-    let mut query = sqlx::query(AssertSqlSafe(text));
-    for value in values {
-        query = match value {
-            Value::Bytes(bytes) => query.bind(bytes),
-            Value::Text(text) => query.bind(text),
-            Value::Number(number) => query.bind(number),
-        };
-    }
-    let mut found = Vec::new();
-    for row in query.fetch_all(pool).await? {
-        let leaf = leaf(&row)?;
-        let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq) else { continue };
-        found.push((place, leaf.open(keys)?));
-    }
-    Ok(found)
+    found.sort_by_key(|(place, ..)| std::cmp::Reverse((place.time_ms, place.log, place.seq)));
+    found.dedup_by_key(|(place, ..)| *place);
+    let more = found.len() > filter.limit as usize;
+    found.truncate(filter.limit as usize);
+    let next = if more { found.last().map(|(place, ..)| *place) } else { end };
+    Ok(Page { found, next })
+}
+
+/// The stored leaf at a place; none where there is none.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn leaf_at(pool: &AnyPool, (log, seq): (u64, u64)) -> Result<Option<StoredLeaf>, SearchError> {
+    Ok(leaves(pool, log, seq, 1).await?.pop().filter(|leaf| leaf.seq == seq))
 }
 
 /// Stored leaves of a log from a place on.

@@ -135,7 +135,11 @@ impl<'a> StoredTiles<'a> {
         Self { pool, log, size, read: BTreeMap::new() }
     }
 
-    async fn tile(&mut self, level: u8, position: u64) -> Result<&[Hash], TilesError> {
+    /// The hashes of a tile; more than it had at this size, where the stored one has grown.
+    ///
+    /// # Errors
+    /// [`TilesError`].
+    pub async fn tile(&mut self, level: u8, position: u64) -> Result<&[Hash], TilesError> {
         if !self.read.contains_key(&(level, position)) {
             // The open tile over the leaves is not stored: there are 255 of them at most.
             let open = level == 0 && position == self.size / WIDTH;

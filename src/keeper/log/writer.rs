@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::charge::{Charge, Counted};
 use super::heads::{Heads, origin};
+use super::history;
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::seat::Seat;
@@ -406,6 +407,11 @@ impl Writer {
             }
             generation += 1;
             publish(&mut tx, &self.keys, generation, changes).await?;
+        }
+        for (entry, place) in entries.iter().zip(&places).filter(|(entry, _)| !entry.record.effects.is_empty()) {
+            if let Ok(seq) = place {
+                history::note(&mut tx, &entry.record, !changes.is_empty(), (self.seat.log, *seq)).await?;
+            }
         }
         tiles.write(&mut tx).await?;
         let checkpoint = sign(&self.signer, tiles)?;

@@ -1,0 +1,94 @@
+//! `audit export`: the log in its order, for what collects logs. Each line says its log and its number there: one that is missing
+//! shows.
+
+mod ocsf;
+mod syslog;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+use strongroom_protocol::admin::AdminCommand;
+
+use super::audit::moment;
+use crate::Failed;
+use crate::arguments::{AuditExport, ExportFormat};
+use crate::client::Client;
+
+/// Between two looks for what is new. Each look is a record of its own.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// `strongroom audit export`.
+///
+/// # Errors
+/// The server's reason, a gap in the log, or a reader that is gone.
+pub fn run(export: AuditExport) -> Result<(), Failed> {
+    let client = Client::new(&export.remote)?;
+    let since_ms = export.since.as_deref().map(moment).transpose()?;
+    let mut next: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut out = std::io::stdout().lock();
+    loop {
+        let logs = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
+        let numbers = logs["logs"].as_array().into_iter().flatten().filter_map(|log| log["log"].as_u64());
+        for log in numbers.filter(|log| export.log.is_none_or(|only| only == *log)) {
+            let size = size_of(&logs, log);
+            loop {
+                // A log that another keeper began meanwhile is had from its beginning.
+                let known = next.get(&log).copied();
+                let from = known.unwrap_or(export.from);
+                if from >= size {
+                    break;
+                }
+                let since_ms = since_ms.filter(|_| known.is_none());
+                let page = client.admin("audit", &AdminCommand::AuditRecords { log, from, since_ms })?;
+                let begin = page["from"].as_u64().unwrap_or(from);
+                next.insert(log, page["next"].as_u64().unwrap_or(begin));
+                let records = page["records"].as_array().map_or(&[][..], Vec::as_slice);
+                if records.is_empty() {
+                    break;
+                }
+                let origin = page["origin"].as_str().unwrap_or_default();
+                for (record, expected) in records.iter().zip(begin..) {
+                    if record["record"].as_u64() != Some(expected) {
+                        return Err(Failed(format!(
+                            "record {expected} of {origin} is missing: strongroom audit verify"
+                        )));
+                    }
+                    if since_ms.is_some_and(|since| record["time_ms"].as_i64().is_some_and(|time| time < since)) {
+                        continue;
+                    }
+                    let line = match export.format {
+                        ExportFormat::Jsonl => one_line(record),
+                        ExportFormat::Ocsf => one_line(&ocsf::event(record, origin)),
+                        ExportFormat::Syslog => syslog::line(record, origin),
+                    };
+                    writeln!(out, "{line}").map_err(|error| Failed(format!("standard output: {error}")))?;
+                }
+                out.flush().map_err(|error| Failed(format!("standard output: {error}")))?;
+            }
+        }
+        if !export.follow {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn size_of(logs: &Value, log: u64) -> u64 {
+    let each = logs["logs"].as_array().into_iter().flatten();
+    each.filter(|each| each["log"] == log).find_map(|each| each["size"].as_u64()).unwrap_or(0)
+}
+
+/// JSON on one line, however its reader tells lines: serde_json escapes the control characters of ASCII, the others are escaped here.
+fn one_line(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            text += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
