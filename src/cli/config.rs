@@ -36,7 +36,7 @@ struct File {
 struct ServerFile {
     listen: SocketAddr,
     hosts: Vec<String>,
-    connections_max: usize,
+    connections_max: u32,
     #[serde(deserialize_with = "deadline")]
     handshake_timeout: Duration,
     #[serde(deserialize_with = "deadline")]
@@ -226,7 +226,7 @@ pub struct Config {
     /// Names by which clients know the server.
     pub hosts: Vec<String>,
     /// Connections at once.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// For a TLS handshake.
     pub handshake_timeout: Duration,
     /// For a request's headers, and between requests.

@@ -34,7 +34,7 @@ pub struct Settings {
     /// `HOST[:PORT]` by which clients know this server; URLs that are handed out are on the one that the client used.
     pub hosts: Vec<String>,
     /// Connections at once.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// How long clients may take.
     pub deadlines: http::Deadlines,
     /// Whether TLS 1.2 is spoken beside 1.3.
@@ -225,21 +225,29 @@ async fn run(
     ready(address);
     let service = routes::router(gate.clone());
     // On a thread that serves, not on this one: each connection would begin by waking another thread.
+    let (tell, stop) = http::Stop::new();
     let mut accepting =
-        tokio::spawn(http::accept(listener, tls, service, settings.connections_max, settings.deadlines));
+        tokio::spawn(http::accept(listener, tls, service, settings.connections_max, settings.deadlines, stop));
     tokio::select! {
         _ = &mut accepting => {}
         _ = told.recv() => {}
         () = keeper.lost() => return Err(ServeError::Keeper(Refusal::Unavailable("its socket ended".to_owned()))),
     }
-    accepting.abort();
-    // Streams in flight may finish; those that do not are cut, and each leaves the record of what it sent.
+    // What was asked is answered, and streams in flight may finish; those that do not are cut, and each leaves the record of
+    // what it sent.
+    let _ = tell.send(true);
     let drained = async || {
         while Arc::strong_count(&gate.recording) > 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if tokio::time::timeout(DRAIN, drained()).await.is_err() {
+    let mut served = async || {
+        if !accepting.is_finished() {
+            let _ = (&mut accepting).await;
+        }
+        drained().await;
+    };
+    if tokio::time::timeout(DRAIN, served()).await.is_err() {
         gate.watch.end_all();
         let _ = tokio::time::timeout(LAST_RECORDS, drained()).await;
     }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod hygiene;
+mod stop;
 mod tls;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ pub use hygiene::clean;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+pub use stop::Stop;
 pub use tls::tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,59 +67,91 @@ impl Cut {
     }
 }
 
-/// Accepts for ever. Past the bound, connections wait in the kernel's queue.
+/// Accepts until the stop, and returns when each connection has ended. Past the bound, connections wait in the kernel's queue.
 pub async fn accept(
     listener: TcpListener,
     tls: TlsAcceptor,
     service: Router,
-    connections_max: usize,
+    connections_max: u32,
     deadlines: Deadlines,
+    mut stop: Stop,
 ) {
-    let slots = Arc::new(Semaphore::new(connections_max));
-    #[cfg(target_os = "linux")]
-    let stall_ms = u32::try_from(deadlines.stall.as_millis()).unwrap_or(u32::MAX);
+    let slots = Arc::new(Semaphore::new(connections_max as usize));
+    let serve = Serve { tls, service, deadlines, stop: stop.clone() };
+    let mut stopping = false;
     loop {
         // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            // Those that the kernel has greeted already are served; the rest find another replica.
+            () = std::future::ready(()), if stopping => break,
+            () = stop.told(), if !stopping => {
+                stopping = true;
+                continue;
+            }
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                let serve = serve.clone();
+                tokio::spawn(async move {
+                    serve.connection(socket, peer.ip()).await;
+                    drop(slot);
+                });
+            }
             Err(error) => {
                 // Out of descriptors, most likely: others end soon.
                 tracing::warn!(%error, "accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
+        }
+    }
+    drop(listener);
+    let _ = slots.acquire_many(connections_max).await;
+}
+
+/// What each connection needs.
+#[derive(Clone)]
+struct Serve {
+    tls: TlsAcceptor,
+    service: Router,
+    deadlines: Deadlines,
+    stop: Stop,
+}
+
+impl Serve {
+    async fn connection(self, socket: TcpStream, ip: IpAddr) {
+        let Self { tls, service, deadlines, stop } = self;
+        let _ = socket.set_nodelay(true);
+        // A client that takes nothing for so long is gone, and what it held is free again.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(
+            &socket,
+            u32::try_from(deadlines.stall.as_millis()).unwrap_or(u32::MAX),
+        );
+        let peer = Peer { ip, cut: Arc::default() };
+        // A second descriptor, by which a cut connection is told to forget what it did not send yet.
+        let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
+        let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(Ahead::new(socket))).await else {
+            crate::metrics::HANDSHAKES_FAILED.add(1);
+            return;
         };
-        let (tls, service) = (tls.clone(), service.clone());
-        tokio::spawn(async move {
-            let _ = socket.set_nodelay(true);
-            // A client that takes nothing for so long is gone, and what it held is free again.
-            #[cfg(target_os = "linux")]
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, stall_ms);
-            let peer = Peer { ip: peer.ip(), cut: Arc::default() };
-            // A second descriptor, by which a cut connection is told to forget what it did not send yet.
-            let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
-            let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(Ahead::new(socket))).await else {
-                crate::metrics::HANDSHAKES_FAILED.add(1);
-                return;
-            };
-            let cut = peer.cut.clone();
-            let service = tower_service(service, peer);
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(deadlines.headers).max_buf_size(BUFFER).half_close(false);
-            let refused = tokio::select! {
-                served = http.serve_connection(TokioIo::new(stream), service) => served.is_err(),
-                () = cut.told.notified() => false,
-            };
-            // Also where the stream itself noticed first: the kernel still holds megabytes that it would send on.
-            if cut.is.load(Ordering::Relaxed) {
-                let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
-            } else if refused {
-                // A connection that breaks is its client's affair.
-                let _ = tokio::time::timeout(LINGER, let_go(handle)).await;
-            }
-            drop(slot);
-        });
+        let cut = peer.cut.clone();
+        let service = tower_service(service, peer, stop.clone());
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(deadlines.headers).max_buf_size(BUFFER).half_close(false);
+        let refused = tokio::select! {
+            served = stop.serve(http.serve_connection(TokioIo::new(stream), service)) => served.is_err(),
+            () = cut.told.notified() => false,
+        };
+        // Also where the stream itself noticed first: the kernel still holds megabytes that it would send on.
+        if cut.is.load(Ordering::Relaxed) {
+            let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
+        } else if refused {
+            // A connection that breaks is its client's affair.
+            let _ = tokio::time::timeout(LINGER, let_go(handle)).await;
+        }
     }
 }
 
@@ -137,6 +171,7 @@ async fn let_go(handle: OwnedFd) -> std::io::Result<()> {
 fn tower_service(
     service: Router,
     peer: Peer,
+    stop: Stop,
 ) -> impl hyper::service::Service<
     hyper::Request<Incoming>,
     Response = axum::response::Response,
@@ -146,6 +181,8 @@ fn tower_service(
     let inner = TowerToHyperService::new(service);
     hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        hyper::service::Service::call(&inner, request.map(axum::body::Body::new) as Request)
+        let answer = hyper::service::Service::call(&inner, request.map(axum::body::Body::new) as Request);
+        let stop = stop.clone();
+        async move { answer.await.map(|answer| stop.mark(answer)) }
     })
 }
