@@ -152,7 +152,7 @@ def growth(folder, ours, nginx, arguments):
         oid, href = ours.offer(content)
         ours.put(content, href)
         ours.link(content.name, oid, 1 << power)
-        times = max(1, 1 << (28 - power))
+        times = max(1, 1 << max(0, 28 - power))
         def again(get):
             for _ in range(times):
                 get(content.name)

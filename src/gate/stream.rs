@@ -63,7 +63,7 @@ impl OpenObject {
             return Ok(Bytes::new());
         }
         let touched = ChunkRange::of(range.clone(), self.size).ok_or_else(damaged)?;
-        let mut buffer = buffers.take((touched.payload.end - touched.payload.start) as usize);
+        let mut buffer = buffers.take(touched.payload.start, (touched.payload.end - touched.payload.start) as usize);
         self.reader.read(touched.payload.start, &mut buffer).await?;
         let sealed = (CHUNK_BYTES + TAG_BYTES) as usize;
         let (mut from, mut to) = (0, 0);

@@ -111,7 +111,7 @@ async fn step(state: Option<State>) -> Step {
         None if state.at >= state.end => return None,
         None => {
             let length = RUN.min(state.end - state.at) as usize;
-            let mut buffer = state.sent.gate.buffers.take(length);
+            let mut buffer = state.sent.gate.buffers.take(state.at, length);
             if let Err(error) = state.reader.read(state.at, &mut buffer).await {
                 return Some((Err(std::io::Error::other(error.to_string())), None));
             }
