@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use strongroom_domain::{Action, Compartment, DualControl, Role};
+use strongroom_domain::{Action, Compartment, DualControl};
 
 use crate::change::Change;
 use crate::credential::dead;
@@ -126,6 +126,8 @@ pub fn names(state: &State, ids: &BTreeSet<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_domain::Role;
+
     use super::*;
 
     #[test]
@@ -133,7 +135,9 @@ mod tests {
         let rule = DualControl::from_toml(include_str!("../../policies/dual-control.toml")).unwrap();
         let roles = Roles::parse(include_str!("../../policies/roles.csv")).unwrap();
         let dual = Dual::new(rule, &roles);
-        for action in [Action::RoleManage, Action::UserManage, Action::TokenManage, Action::LockManage, Action::KeyRecover] {
+        for action in
+            [Action::RoleManage, Action::UserManage, Action::TokenManage, Action::LockManage, Action::KeyRecover]
+        {
             assert!(dual.actions.contains(&action), "{action}");
         }
         // A writer reads; an auditor, who is not named, reads the log.

@@ -168,13 +168,7 @@ impl Core {
     }
 
     /// The act, for who asked for it or could approve it; to anyone else it is one that is not there.
-    fn seen<'a>(
-        &self,
-        state: &'a State,
-        subject: &Subject,
-        id: u64,
-        record: &mut Record,
-    ) -> Result<&'a Act, Refusal> {
+    fn seen<'a>(&self, state: &'a State, subject: &Subject, id: u64, record: &mut Record) -> Result<&'a Act, Refusal> {
         let act = state.acts.get(&id).filter(|act| self.sees(state, subject, act));
         let act = act.ok_or_else(|| Refusal::Invalid("no approval that concerns you has that id".to_owned()))?;
         record.subject = Some(format!("approval {id}, asked by {}", names(state, &[act.principal.0].into())));
@@ -187,7 +181,8 @@ impl Core {
 
     /// Whether somebody may do the same.
     fn could(&self, state: &State, subject: &Subject, act: &Act) -> bool {
-        let namespace = |repo: &u64| state.repos.get(repo).filter(|repo| repo.deleted_ms.is_none()).map(|repo| repo.namespace);
+        let namespace =
+            |repo: &u64| state.repos.get(repo).filter(|repo| repo.deleted_ms.is_none()).map(|repo| repo.namespace);
         match &act.deed {
             Deed::Command(command) => {
                 let judged = self.permits(state, subject, command);
@@ -213,7 +208,9 @@ impl Core {
             None if act.waits(now) => "waits",
             None => Decision::Expired.word(),
         };
-        let repo = |id: &u64| state.repos.get(id).map_or_else(|| "?".to_owned(), |repo| format!("{} {}", repo.kind, repo.name));
+        let repo = |id: &u64| {
+            state.repos.get(id).map_or_else(|| "?".to_owned(), |repo| format!("{} {}", repo.kind, repo.name))
+        };
         let what = match &act.deed {
             Deed::Command(command) => command.word().to_owned(),
             Deed::Delete(id) => format!("repo.delete {}", repo(id)),

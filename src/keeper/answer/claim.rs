@@ -27,7 +27,9 @@ impl Core {
             return Err(invalid("the token of a share is not exchanged: whoever shared makes another"));
         }
         if !old.body.is_whole() {
-            return Err(invalid("a token that is narrowed to something does not claim its principal: use one that is not"));
+            return Err(invalid(
+                "a token that is narrowed to something does not claim its principal: use one that is not",
+            ));
         }
         if let (Some(at), false) = (principal.claimed_ms, old.body.hands.is_empty()) {
             let at = time(at);

@@ -10,7 +10,7 @@ use super::repo::founds_namespace;
 use crate::change::Change;
 use crate::credential::{Subject, dead};
 pub(super) use crate::did::time;
-use crate::dual::{hands, names};
+use crate::dual::hands;
 use crate::log::Record;
 use crate::policy::{Assignment, Line, Place, PrincipalId};
 use crate::server::{Core, now_ms};
@@ -92,7 +92,7 @@ pub(super) fn token_json(state: &State, id: u64, token: &Token) -> Value {
         "created": time(token.created_ms),
         "expires": time(token.expires_ms),
         "share": token.body.share,
-        "seen_by": names(state, &token.body.hands.iter().copied().collect()),
+        "seen_by": crate::dual::names(state, &token.body.hands.iter().copied().collect()),
         "last_used": token.last_used_ms.map(time),
         "scope": {
             "namespaces": names(&token.body.namespaces),

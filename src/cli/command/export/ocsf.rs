@@ -13,8 +13,8 @@ fn activity(action: &str) -> (u64, &'static str) {
         "create" | "grant" | "allow" | "add" | "upload" | "init" => (1, "Create"),
         "read" | "open" | "deliver" | "rewrap" | "recover" | "list" | "show" | "search" | "what" | "who" | "export"
         | "checkpoint" | "prove" | "tile" | "records" | "evidence" | "whoami" | "terms" => (2, "Read"),
-        "write" | "manage" | "set" | "extend" | "accept" | "rotate" | "recipient" | "commit" | "approve" | "reject" | "claim" | "unclaim"
-        | "expire" => (3, "Update"),
+        "write" | "manage" | "set" | "extend" | "accept" | "rotate" | "recipient" | "commit" | "approve" | "reject"
+        | "claim" | "unclaim" | "expire" => (3, "Update"),
         "delete" | "remove" | "revoke" | "deny" => (4, "Delete"),
         _ => (99, "Other"),
     }
