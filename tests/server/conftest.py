@@ -116,6 +116,7 @@ class Person:
 
 class Server:
     program = PROGRAM
+    steward = None
 
     def __init__(self, folder, config="", sealed=(), root_key=None):
         self.folder = Path(folder)
@@ -137,7 +138,6 @@ class Server:
             self.arguments += ["--config", file]
         self.process = None
         self.people = 0
-        self.steward = None
         command = [PROGRAM, "init", *map(str, self.arguments), *sealed, "--json"]
         if sealed and "--root-shares" in sealed:
             command = [part for part in command if part not in ("--root-key", str(self.root_key))]
@@ -218,13 +218,14 @@ class Server:
         return self.steward
 
     def agreed(self, *command, by=None):
-        """What the owner does, with the second person's agreement where it needs that."""
+        """What the owner does, with the second person's agreement where it needs that; `by` gives another than a second
+        administrator."""
         done = self.owner.run([PROGRAM, *command, "--json"], fails=None)
         waits = re.search(r"approval approve (\d+)", done.stderr)
         if not waits:
             assert done.returncode == 0, f"{command}\n{done.stderr}\n{self.log()}"
             return json.loads(done.stdout)
-        return (by or self.second()).strongroom("approval", "approve", waits[1])["done"]
+        return (by or self.second)().strongroom("approval", "approve", waits[1])["done"]
 
     def with_token(self, name, *scope, expires="12h"):
         scopes = [part for word in scope for part in ("--scope", word)]

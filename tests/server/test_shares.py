@@ -55,14 +55,18 @@ def make(owner, name, files=FILES):
     return before, shared, after
 
 
-def agreed(owner, at, *arguments, **by):
+def agreed(owner, at, *arguments):
     """A share by the owner; of what two must agree on, a second maintainer does."""
     server = owner.server
-    if not hasattr(server, "maintained"):
-        server.second()
-        owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
-        server.maintained = True
-    made = server.agreed("share", "create", at, *arguments, **by)
+
+    def maintainer():
+        second = server.second()
+        if not hasattr(server, "maintained"):
+            owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
+            server.maintained = True
+        return second
+
+    made = server.agreed("share", "create", at, *arguments, by=maintainer)
     return made if "token" in made else {**made, **owner.strongroom("share", "token", made["id"])}
 
 
