@@ -18,6 +18,7 @@ use strongroom_keeper::{Core, Settings, open};
 
 const MODEL: &str = include_str!("../policies/model.conf");
 const ROLES: &str = include_str!("../policies/roles.csv");
+const DUAL_CONTROL: &str = include_str!("../policies/dual-control.toml");
 /// Principals, repositories, tokens and addresses of the records that are made, each.
 const KINDS: u64 = 100;
 /// Milliseconds between two records that are made.
@@ -38,6 +39,7 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         budget_repos: 1 << 40,
         model: MODEL.to_owned(),
         roles: ROLES.to_owned(),
+        dual_control: DUAL_CONTROL.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ CREATE TABLE namespace (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, 
 CREATE TABLE quota (namespace BIGINT PRIMARY KEY REFERENCES namespace (id), bytes BIGINT NOT NULL);
 CREATE TABLE principal (
   id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, name_sealed BLOB NOT NULL,
-  created_ms BIGINT NOT NULL, removed_ms BIGINT, recipient_sealed BLOB);
+  created_ms BIGINT NOT NULL, removed_ms BIGINT, recipient_sealed BLOB, claimed_ms BIGINT);
 CREATE TABLE token (
   id BIGINT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, principal BIGINT NOT NULL REFERENCES principal (id),
   body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, expires_ms BIGINT NOT NULL,
@@ -44,6 +44,11 @@ CREATE TABLE share (
   begun_ms BIGINT, accepted_ms BIGINT, revoked_ms BIGINT);
 -- What was asked for through it.
 CREATE TABLE share_usage (share BIGINT PRIMARY KEY, bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
+-- Acts that need a second person: who asked for what with which token, until when it waits, and what became of it.
+CREATE TABLE act (
+  id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), token BIGINT NOT NULL REFERENCES token (id),
+  deed_sealed BLOB NOT NULL, asked_ms BIGINT NOT NULL, ends_ms BIGINT NOT NULL,
+  decision TEXT CHECK (decision IN ('approved', 'rejected', 'expired')), decided_ms BIGINT);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

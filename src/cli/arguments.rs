@@ -1,5 +1,6 @@
 //! What may be typed.
 
+mod approval;
 mod audit;
 mod backup;
 mod incident;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+pub use approval::Approval;
 pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};
@@ -83,13 +85,16 @@ pub enum Command {
         #[command(flatten)]
         output: Long,
     },
-    /// Principals: create, list, show, remove, recipient
+    /// Principals: create, list, show, remove, recipient, unclaim
     #[command(subcommand)]
     User(User),
     /// Roles: grant, revoke, allow, deny, list
     #[command(subcommand)]
     Role(RoleCommand),
-    /// Access tokens: create, list, revoke
+    /// Acts that need a second person: list, show, approve, reject
+    #[command(subcommand)]
+    Approval(Approval),
+    /// Access tokens: create, claim, list, revoke
     #[command(subcommand)]
     Token(Token),
     /// Repositories: create, list, show, move, remove
@@ -225,6 +230,13 @@ pub enum User {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Let a principal be claimed anew, where its claim was made by somebody else
+    Unclaim {
+        /// Which
+        name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Register for whom sealed deliveries to a principal are encrypted
     Recipient {
         /// Whose
@@ -337,6 +349,14 @@ pub enum Token {
         /// How long it lives, such as 7d or 12h
         #[arg(long)]
         expires: Option<humantime::Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Exchange the token in STRONGROOM_TOKEN for one that nobody else has seen; with it you approve what others ask
+    Claim {
+        /// What it is called
+        #[arg(long)]
+        name: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },

@@ -264,6 +264,8 @@ pub struct Config {
     pub model: String,
     /// Text of `policies/roles.csv`.
     pub roles: String,
+    /// Text of `policies/dual-control.toml`.
+    pub dual_control: String,
     /// Text of `policies/compartments.toml`.
     pub compartments: String,
 }
@@ -364,6 +366,7 @@ impl Config {
             budget_repos: file.budget.repositories_per_day,
             model: policy("model.conf", include_str!("../../policies/model.conf"))?,
             roles: policy("roles.csv", include_str!("../../policies/roles.csv"))?,
+            dual_control: policy("dual-control.toml", include_str!("../../policies/dual-control.toml"))?,
             compartments: policy("compartments.toml", include_str!("../../policies/compartments.toml"))?,
         })
     }
@@ -437,6 +440,7 @@ impl Config {
             budget_repos: self.budget_repos,
             model: self.model.clone(),
             roles: self.roles.clone(),
+            dual_control: self.dual_control.clone(),
         })
     }
 

@@ -111,6 +111,11 @@ impl From<Refusal> for Refused {
             // A right that was taken in the middle of a request is one that was not there.
             Refusal::NotFound | Refusal::Over => Self::repo(),
             Refusal::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, text),
+            Refusal::Pending(id, _) => Self {
+                code: Some("ApprovalPending"),
+                body: Some(serde_json::json!({"error": &text, "approval": id})),
+                ..Self::new(StatusCode::FORBIDDEN, text)
+            },
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
             Refusal::OverBudget(seconds) => {

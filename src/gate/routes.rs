@@ -141,6 +141,8 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/user"                        UserManage  api::admin::post;
     POST   Root "/api/strongroom/v1/role"                        RoleManage  api::admin::post;
     POST   Root "/api/strongroom/v1/token"                       TokenManage api::admin::post;
+    POST   Root "/api/strongroom/v1/token/claim"                 Whoami      api::admin::post;
+    POST   Root "/api/strongroom/v1/approval"                    Whoami      api::admin::post;
     POST   Root "/api/strongroom/v1/share"                       ShareManage api::share::post;
     POST   Root "/api/strongroom/v1/share/terms"                 Whoami      api::share::post;
     GET    Root "/api/strongroom/v1/sealed/{kind}/{ns}/{name}/{rev}/{*path}" RepoRead api::sealed::get;

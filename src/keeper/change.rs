@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use strongroom_domain::{RepoKind, RepoName};
 use strongroom_envelope::seal_meta;
 
+use crate::act::ActChange;
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::rotation::RotationChange;
@@ -54,6 +55,10 @@ pub enum Change {
     Share(ShareChange),
     /// For whom a principal's sealed deliveries are encrypted.
     Recipient(u64, Option<String>),
+    /// When a principal was claimed; or that it can be again.
+    Claim(u64, Option<i64>),
+    /// An act that needs a second person: asked for, decided.
+    Act(ActChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -135,11 +140,12 @@ impl Change {
                     .bind(seal(&[b"namespace", &id.to_be_bytes()], name.as_bytes())?)
             }
             Self::Principal(id, principal) => {
-                sqlx::query("INSERT INTO principal (id, name_index, name_sealed, created_ms) VALUES ($1, $2, $3, $4)")
+                sqlx::query("INSERT INTO principal (id, name_index, name_sealed, created_ms, claimed_ms) VALUES ($1, $2, $3, $4, $5)")
                     .bind(*id as i64)
                     .bind(name_index(keys, "principal", &principal.name.to_ascii_lowercase()))
                     .bind(seal(&[b"principal", &id.to_be_bytes()], principal.name.as_bytes())?)
                     .bind(principal.created_ms)
+                    .bind(principal.claimed_ms)
             }
             Self::RemovePrincipal(id, at) => {
                 let id = *id as i64;
@@ -262,6 +268,10 @@ impl Change {
             Self::Rotation(id, change) => return change.write(*id, tx).await,
             Self::Wrapped(wrapped) => return wrapped.write(tx).await,
             Self::Share(change) => return change.write(tx, keys).await,
+            Self::Act(change) => return change.write(tx, keys).await,
+            Self::Claim(id, at) => {
+                sqlx::query("UPDATE principal SET claimed_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
+            }
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -361,6 +371,12 @@ impl Change {
             }
             Self::Wrapped(wrapped) => wrapped.apply(state),
             Self::Share(change) => change.apply(state),
+            Self::Act(change) => change.apply(state),
+            Self::Claim(id, at) => {
+                if let Some(principal) = state.principals.get_mut(&id) {
+                    principal.claimed_ms = at;
+                }
+            }
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

@@ -20,6 +20,9 @@ pub enum Effect {
         model: String,
         /// `policies/roles.csv`.
         roles: String,
+        /// `policies/dual-control.toml`.
+        #[serde(default)]
+        dual_control: String,
     },
     /// A namespace.
     Namespace {
@@ -164,7 +167,12 @@ impl Effect {
             Change::Share(ShareChange::Lives(share, life_ms)) => Self::ShareLives { share: *share, life_ms: *life_ms },
             Change::Share(ShareChange::Accepted(share, at_ms)) => Self::ShareAccepted { share: *share, at_ms: *at_ms },
             Change::Share(ShareChange::Revoked(share, _)) => Self::ShareRevoked { share: *share },
-            Change::Rotation(..) | Change::Wrapped(_) | Change::Quota(..) | Change::Recipient(..) => return None,
+            Change::Rotation(..)
+            | Change::Wrapped(_)
+            | Change::Quota(..)
+            | Change::Recipient(..)
+            | Change::Claim(..)
+            | Change::Act(_) => return None,
         })
     }
 
@@ -174,10 +182,11 @@ impl Effect {
     /// [`PolicyError`].
     pub fn apply(&self, at_ms: i64, state: &mut State) -> Result<(), PolicyError> {
         let change = match self.clone() {
-            Self::Rules { model, roles } => return rules(&model, &roles, state),
+            Self::Rules { model, roles, dual_control: _ } => return rules(&model, &roles, state),
             Self::Namespace { id, name } => Change::Namespace(id, name),
             Self::Principal { id, name } => {
-                Change::Principal(id, Principal { name, created_ms: at_ms, removed_ms: None, recipient: None })
+                let (created_ms, removed_ms, recipient, claimed_ms) = (at_ms, None, None, None);
+                Change::Principal(id, Principal { name, created_ms, removed_ms, recipient, claimed_ms })
             }
             Self::Removed { principal } => Change::RemovePrincipal(principal, at_ms),
             Self::Token { id, principal, body, expires_ms } => {

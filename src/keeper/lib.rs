@@ -3,10 +3,12 @@
 //! [`serve`](server::serve) answers one gate at a time over its socket. State is in memory and in the keeper's own
 //! database; what changes it goes through [`log`], in one transaction with its record.
 
+mod act;
 mod answer;
 mod change;
 mod credential;
 mod did;
+mod dual;
 mod effect;
 mod follow;
 mod grants;

@@ -9,6 +9,7 @@ use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretT
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::dual::Dual;
 use crate::effect::Effect;
 use crate::follow::Follow;
 use crate::grants::Grants;
@@ -48,6 +49,8 @@ pub struct Core {
     pub(crate) held: Held,
     pub(crate) database: Database,
     pub(crate) settings: Settings,
+    /// What needs a second person.
+    pub(crate) dual: Dual,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,

@@ -8,11 +8,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_database::{Database, Remote, Source};
-use strongroom_domain::{Role, check_namespace};
+use strongroom_domain::{DualControl, DualControlError, Role, check_namespace};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
 use crate::change::Change;
+use crate::dual::Dual;
 use crate::effect::Effect;
 use crate::follow::Follow;
 use crate::grants::Grants;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub model: String,
     /// Text of `policies/roles.csv`.
     pub roles: String,
+    /// Text of `policies/dual-control.toml`.
+    pub dual_control: String,
 }
 
 /// Why the keeper does not start.
@@ -76,6 +79,9 @@ pub enum SetupError {
     /// The policy files.
     #[error(transparent)]
     Roles(#[from] RoleFileError),
+    /// The two-person rule.
+    #[error(transparent)]
+    DualControl(#[from] DualControlError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -103,6 +109,7 @@ pub const TABLES: &[&str] = &[
     "repo_name",
     "share",
     "share_usage",
+    "act",
     "stop",
     "usage",
     "usage_repo",
@@ -183,15 +190,17 @@ async fn start(
     let held = Held::new(root, settings.root.clone(), recovery);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
+    let dual = Dual::new(DualControl::from_toml(&settings.dual_control)?, &rules.roles);
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
     let state = follow.state().clone();
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone()).await?;
-    let rules = Effect::Rules { model: settings.model.clone(), roles: settings.roles.clone() };
+    let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
+    let rules = Effect::Rules { model, roles, dual_control };
     let noted = note(&log, &state, "keeper.start", log.others().await?, vec![rules]).await?;
     if database.is_shared() {
         tokio::spawn(watch_others(log.clone(), state.clone(), noted));
     }
-    Ok(Arc::new(Core {
+    let core = Arc::new(Core {
         state,
         follow,
         log,
@@ -199,10 +208,13 @@ async fn start(
         held,
         database,
         settings,
+        dual,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
         rotating: tokio::sync::Mutex::new(()),
-    }))
+    });
+    tokio::spawn(Core::end_acts(Arc::downgrade(&core)));
+    Ok(core)
 }
 
 /// By whom servers prove who they are: a CA of this instance's own. It lies in the keeper's database, so that a replica that
@@ -281,9 +293,12 @@ pub async fn create(
         last_used_ms: None,
         revoked_ms: None,
     };
+    let (name, removed_ms, recipient) = (first.to_owned(), None, None);
+    // Its token is shown to whoever initialises, who is this principal.
+    let principal = Principal { name, created_ms: now, removed_ms, recipient, claimed_ms: Some(now) };
     let changes = vec![
         Change::Namespace(1, first.to_owned()),
-        Change::Principal(1, Principal { name: first.to_owned(), created_ms: now, removed_ms: None, recipient: None }),
+        Change::Principal(1, principal),
         assign(Role::Admin, Place::System),
         assign(Role::Auditor, Place::System),
         assign(Role::Owner, Place::Namespace(1)),

@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Row};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_meta};
 
+use crate::act::{self, Act};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
@@ -42,6 +43,8 @@ pub struct Principal {
     pub removed_ms: Option<i64>,
     /// `age1…`: for whom sealed deliveries are encrypted.
     pub recipient: Option<String>,
+    /// When it exchanged a token that others had seen for one that nobody had, Unix milliseconds.
+    pub claimed_ms: Option<i64>,
 }
 
 /// What of a token is sealed.
@@ -59,6 +62,17 @@ pub struct TokenBody {
     pub compartments: Vec<Compartment>,
     /// Only for this share, and then for nothing that the principal may do otherwise.
     pub share: Option<u64>,
+    /// Principals who have seen its secret beside its own: who made it, and who had seen theirs.
+    #[serde(default)]
+    pub hands: Vec<u64>,
+}
+
+impl TokenBody {
+    /// Whether it is narrowed to nothing.
+    pub fn is_whole(&self) -> bool {
+        let Self { name: _, namespaces, repos, actions, compartments, share, hands: _ } = self;
+        namespaces.is_empty() && repos.is_empty() && actions.is_empty() && compartments.is_empty() && share.is_none()
+    }
 }
 
 /// An access token, without its secret.
@@ -211,6 +225,8 @@ pub struct State {
     pub lines: BTreeSet<Line>,
     /// By number.
     pub shares: BTreeMap<u64, Share>,
+    /// Acts that wait for a second person, and those that did, by number.
+    pub acts: BTreeMap<u64, Act>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
@@ -240,6 +256,7 @@ impl State {
             assignments: BTreeSet::new(),
             lines: BTreeSet::new(),
             shares: BTreeMap::new(),
+            acts: BTreeMap::new(),
             stops: BTreeMap::new(),
             orders: Orders::default(),
             repos_of: BTreeMap::new(),
@@ -357,8 +374,8 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         state.principal_names.insert(name.to_ascii_lowercase(), id);
         let recipient: Option<Vec<u8>> = row.try_get("recipient_sealed")?;
         let recipient = recipient.map(|sealed| text(&[b"recipient", &id.to_be_bytes()], sealed)).transpose()?;
-        let created_ms = row.try_get("created_ms")?;
-        state.principals.insert(id, Principal { name, created_ms, removed_ms, recipient });
+        let (created_ms, claimed_ms) = (row.try_get("created_ms")?, row.try_get("claimed_ms")?);
+        state.principals.insert(id, Principal { name, created_ms, removed_ms, recipient, claimed_ms });
     }
     for row in sqlx::query("SELECT * FROM token").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
@@ -431,6 +448,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     }
     let (held, lines) = (state.assignments.iter().copied(), state.lines.iter().copied());
     state.policy = Policy::new(&rules.model, &rules.roles, held, lines)?;
+    state.acts = act::load(tx, keys).await?;
     state.shares = share::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());

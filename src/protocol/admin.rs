@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
@@ -33,6 +34,11 @@ pub enum AdminCommand {
         name: String,
         /// A native one; `None` takes it away.
         recipient: Option<String>,
+    },
+    /// Forget who claimed a principal, so that it can be claimed again.
+    UserUnclaim {
+        /// Which.
+        name: String,
     },
     /// Give a role.
     RoleGrant {
@@ -79,6 +85,11 @@ pub enum AdminCommand {
         scope: Scope,
         /// Seconds until it ends; the configured maximum is the limit and, where none is given, the default.
         expires_s: Option<u64>,
+    },
+    /// Exchange the token that is shown for one that nobody else has seen.
+    TokenClaim {
+        /// What it is called.
+        name: Option<String>,
     },
     /// Tokens, of one principal or of all.
     TokenList {
@@ -134,6 +145,8 @@ pub enum AdminCommand {
     QuotaList,
     /// What partners may read.
     Share(ShareCommand),
+    /// What waits for a second person.
+    Approval(ApprovalCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -188,7 +201,8 @@ impl AdminCommand {
             | Self::UserList
             | Self::UserShow { .. }
             | Self::UserRemove { .. }
-            | Self::UserRecipient { .. } => Action::UserManage,
+            | Self::UserRecipient { .. }
+            | Self::UserUnclaim { .. } => Action::UserManage,
             Self::RoleGrant { .. } | Self::RoleRevoke { .. } | Self::RoleList | Self::RoleLine { .. } => {
                 Action::RoleManage
             }
@@ -198,6 +212,7 @@ impl AdminCommand {
             Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
+            Self::Approval(_) | Self::TokenClaim { .. } => Action::Whoami,
             Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
@@ -219,12 +234,14 @@ impl AdminCommand {
             Self::UserShow { .. } => "user.show",
             Self::UserRemove { .. } => "user.remove",
             Self::UserRecipient { .. } => "user.recipient",
+            Self::UserUnclaim { .. } => "user.unclaim",
             Self::RoleGrant { .. } => "role.grant",
             Self::RoleRevoke { .. } => "role.revoke",
             Self::RoleList => "role.list",
             Self::RoleLine { allow: true, .. } => "role.allow",
             Self::RoleLine { .. } => "role.deny",
             Self::TokenCreate { .. } => "token.create",
+            Self::TokenClaim { .. } => "token.claim",
             Self::TokenList { .. } => "token.list",
             Self::TokenRevoke { .. } => "token.revoke",
             Self::RepoList { .. } => "repo.list",
@@ -235,6 +252,7 @@ impl AdminCommand {
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
+            Self::Approval(command) => command.word(),
             Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",

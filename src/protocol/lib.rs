@@ -4,6 +4,7 @@
 //! is `keeper.open()` in the gate and `answer_open` in the keeper.
 
 pub mod admin;
+mod approval;
 mod client;
 mod frame;
 pub mod incident;
@@ -14,6 +15,7 @@ mod secret;
 mod share;
 mod tile;
 
+pub use approval::ApprovalCommand;
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};

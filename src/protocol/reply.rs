@@ -24,6 +24,9 @@ pub enum Refusal {
     /// A missing right where existence is no secret.
     #[error("{0}")]
     Forbidden(String),
+    /// Nothing was done yet: it waits for a second person, under this number.
+    #[error("{1}")]
+    Pending(u64, String),
     /// Against the state of things.
     #[error("{0}")]
     Conflict(String),

@@ -60,7 +60,8 @@ class Fleet:
             assert time.monotonic() < until and self.balancer.poll() is None, self.log()
             time.sleep(0.1)
 
-    tls, person, with_token = Server.tls, Server.person, Server.with_token
+    steward = None
+    tls, person, with_token, second, agreed = Server.tls, Server.person, Server.with_token, Server.second, Server.agreed
 
     def at(self, person, server):
         """The same person, who speaks to one replica alone."""

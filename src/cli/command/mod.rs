@@ -1,5 +1,6 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
+mod approval;
 mod audit;
 mod export;
 mod incident;
@@ -58,6 +59,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::User(user)) => people::user(user),
         Some(Command::Role(role)) => people::role(role),
         Some(Command::Token(token)) => people::token(token),
+        Some(Command::Approval(approval)) => approval::run(approval),
         Some(Command::Lock(lock)) => people::lock(lock),
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Quota(quota)) => quota::run(quota),

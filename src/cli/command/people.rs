@@ -25,6 +25,7 @@ pub fn user(user: User) -> Result<(), Failed> {
         User::Recipient { name, recipient, remote } => {
             send(&remote, "user", &AdminCommand::UserRecipient { name, recipient })
         }
+        User::Unclaim { name, remote } => send(&remote, "user", &AdminCommand::UserUnclaim { name }),
         User::Remove { name, remote } => send(&remote, "user", &AdminCommand::UserRemove { name }),
     }
 }
@@ -86,6 +87,7 @@ pub fn token(token: Token) -> Result<(), Failed> {
             let expires_s = expires.map(|expires| expires.as_secs());
             send(&remote, "token", &AdminCommand::TokenCreate { user, name, scope: scope(&scopes)?, expires_s })
         }
+        Token::Claim { name, remote } => send(&remote, "token/claim", &AdminCommand::TokenClaim { name }),
         Token::List { user, remote } => send(&remote, "token", &AdminCommand::TokenList { user }),
         Token::Revoke { id, remote } => send(&remote, "token", &AdminCommand::TokenRevoke { id }),
     }

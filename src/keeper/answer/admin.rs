@@ -29,14 +29,13 @@ impl Core {
                 if subject.ticket.is_some() {
                     return Err(Refusal::Credential);
                 }
-                // Shares are judged in the repository that each is of.
-                let there = matches!(command, AdminCommand::Share(_));
-                if !there && !may(state, &subject, command.action(), None, None) {
+                if !self.permits(state, &subject, &command) {
                     return Err(Refusal::Forbidden(format!("this needs the right to {}", command.action())));
                 }
-                self.run(state, &subject, &command, record)
+                let done = self.run(state, &subject, &command, record)?;
+                self.or_wait(state, &subject, &command, done, record)
             })
-            .await?;
+            .await??;
         // What reads the log is recorded first, and then reads its own record too.
         let shown = match &command {
             AdminCommand::AuditSearch(query) => self.search(query).await?,
@@ -56,7 +55,15 @@ impl Core {
         Ok(Reply::Admin(Box::new(AdminReply { json: shown.to_string() })))
     }
 
-    fn run(&self, state: &State, subject: &Subject, command: &AdminCommand, record: &mut Record) -> Outcome {
+    /// Whether policy lets the subject give the command. Shares are judged in the repository that each is of, approvals by what
+    /// is approved; a token is exchanged by whoever has it.
+    pub(super) fn permits(&self, state: &State, subject: &Subject, command: &AdminCommand) -> bool {
+        let there =
+            matches!(command, AdminCommand::Share(_) | AdminCommand::Approval(_) | AdminCommand::TokenClaim { .. });
+        there || may(state, subject, command.action(), None, None)
+    }
+
+    pub(super) fn run(&self, state: &State, subject: &Subject, command: &AdminCommand, record: &mut Record) -> Outcome {
         match command {
             AdminCommand::UserCreate { name } => self.user_create(state, name, record),
             AdminCommand::UserList => self.user_list(state),
@@ -73,8 +80,11 @@ impl Core {
                 self.role_line(state, user, (*action, *compartment), place, (*allow, *remove), record)
             }
             AdminCommand::TokenCreate { user, name, scope, expires_s } => {
-                self.token_create(state, user, name.as_deref(), scope, *expires_s, record)
+                self.token_create(state, subject, (user, name.as_deref()), scope, *expires_s, record)
             }
+            AdminCommand::TokenClaim { name } => self.token_claim(state, subject, name.as_deref(), record),
+            AdminCommand::UserUnclaim { name } => self.user_unclaim(state, name, record),
+            AdminCommand::Approval(command) => self.approval(state, subject, command, record),
             AdminCommand::TokenList { user } => self.token_list(state, user.as_deref()),
             AdminCommand::TokenRevoke { id } => self.token_revoke(state, *id, record),
             AdminCommand::LockAdd { subject, reason } => self.lock_add(state, subject, reason, record),

@@ -6,6 +6,7 @@ use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refus
 
 use super::rotate_repo::CLOSED_S;
 use super::{about, cut};
+use crate::act::Deed;
 use crate::credential::{Subject, authenticate, in_scope};
 use crate::grants::Live;
 use crate::keys::Part;
@@ -85,6 +86,9 @@ impl Core {
             })
         };
         let allowed = match judge().await {
+            Ok(allowed) if action == Action::KeyRecover && self.dual.recovering() => {
+                self.recovery(&call, credential.as_ref(), allowed).await?
+            }
             Err(Refusal::Later(_)) if self.let_writes_go_on().await? => judge().await?,
             allowed => allowed?,
         };
@@ -93,6 +97,29 @@ impl Core {
             _ => None,
         };
         Ok(Reply::Granted(Box::new(self.grant(allowed, action, call, revision)?)))
+    }
+
+    /// A recovery that is allowed waits for its second person, unless that one was there.
+    async fn recovery(
+        &self,
+        call: &Call,
+        credential: Option<&Credential>,
+        allowed: Allowed,
+    ) -> Result<Allowed, Refusal> {
+        let deed = Deed::Recover(allowed.repo.unwrap_or(NOBODYS), allowed.compartments.clone());
+        if self.is_open(&self.state.read(), allowed.subject.principal, &deed) {
+            return Ok(allowed);
+        }
+        self.changed(|state, record| {
+            about(record, call, Action::KeyRecover.word());
+            let subject = authenticate(state, &self.keys, credential, now_ms(), record)?;
+            record.repo_id = allowed.repo;
+            let repo = allowed.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::NotFound)?;
+            (record.kind, record.repo) = (Some(repo.kind.to_string()), Some(repo.name.to_string()));
+            let (refusal, changes) = self.wait(state, &subject, deed.clone(), "break-glass recovery", record)?;
+            Ok((Err(refusal), changes))
+        })
+        .await?
     }
 
     fn judge_system(

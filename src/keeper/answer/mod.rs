@@ -1,8 +1,10 @@
 //! One file for each answer. What the gate may ask stands in [`Core::answer`]: nothing else is answered.
 
 mod admin;
+mod approval;
 mod audit;
 mod authorize;
+mod claim;
 mod incident;
 mod list;
 mod metrics;

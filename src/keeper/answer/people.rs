@@ -10,13 +10,14 @@ use super::repo::founds_namespace;
 use crate::change::Change;
 use crate::credential::{Subject, dead};
 pub(super) use crate::did::time;
+use crate::dual::hands;
 use crate::log::Record;
 use crate::policy::{Assignment, Line, Place, PrincipalId};
 use crate::server::{Core, now_ms};
 use crate::state::{Principal, State, Stop, Token, TokenBody};
 use crate::token;
 
-fn invalid(what: impl ToString) -> Refusal {
+pub(super) fn invalid(what: impl ToString) -> Refusal {
     Refusal::Invalid(what.to_string())
 }
 
@@ -76,10 +77,10 @@ fn user_json(state: &State, id: u64, principal: &Principal) -> Value {
         (None, false) => "active",
     };
     json!({"id": id, "name": principal.name, "state": state_word, "created": time(principal.created_ms),
-           "recipient": principal.recipient})
+           "recipient": principal.recipient, "claimed": principal.claimed_ms.map(time)})
 }
 
-fn token_json(state: &State, id: u64, token: &Token) -> Value {
+pub(super) fn token_json(state: &State, id: u64, token: &Token) -> Value {
     let names =
         |ids: &[u64]| -> Vec<String> { ids.iter().filter_map(|id| state.namespaces.get(id).cloned()).collect() };
     let repos = token.body.repos.iter().filter_map(|id| state.repos.get(id).map(|repo| repo.name.to_string()));
@@ -91,6 +92,7 @@ fn token_json(state: &State, id: u64, token: &Token) -> Value {
         "created": time(token.created_ms),
         "expires": time(token.expires_ms),
         "share": token.body.share,
+        "seen_by": crate::dual::names(state, &token.body.hands.iter().copied().collect()),
         "last_used": token.last_used_ms.map(time),
         "scope": {
             "namespaces": names(&token.body.namespaces),
@@ -101,6 +103,14 @@ fn token_json(state: &State, id: u64, token: &Token) -> Value {
     })
 }
 
+/// What a token may be called.
+pub(super) fn token_name(called: &str) -> Result<String, Refusal> {
+    if called.len() > 96 || called.chars().any(char::is_control) {
+        return Err(invalid("a token's name has at most 96 bytes and no control character"));
+    }
+    Ok(called.to_owned())
+}
+
 impl Core {
     pub(super) fn user_create(&self, state: &State, name: &str, record: &mut Record) -> Outcome {
         check_namespace(name).map_err(invalid)?;
@@ -109,8 +119,8 @@ impl Core {
             return Err(Refusal::Conflict("that name is taken, or was, and is never given to another".to_owned()));
         }
         let id = State::next(&state.principals);
-        let principal =
-            Principal { name: name.to_owned(), created_ms: record.time_ms, removed_ms: None, recipient: None };
+        let (created_ms, removed_ms, recipient, claimed_ms) = (record.time_ms, None, None, None);
+        let principal = Principal { name: name.to_owned(), created_ms, removed_ms, recipient, claimed_ms };
         let shown = user_json(state, id, &principal);
         Ok((shown, vec![Change::Principal(id, principal)]))
     }
@@ -239,8 +249,8 @@ impl Core {
     pub(super) fn token_create(
         &self,
         state: &State,
-        name: &str,
-        called: Option<&str>,
+        by: &Subject,
+        (name, called): (&str, Option<&str>),
         scope: &Scope,
         expires_s: Option<u64>,
         record: &mut Record,
@@ -260,21 +270,20 @@ impl Core {
             if found.is_empty() { Err(invalid(format!("no repository is called {name}"))) } else { Ok(found) }
         };
         let repos: Vec<Vec<u64>> = scope.repos.iter().map(repo).collect::<Result<_, _>>()?;
-        let called = called.unwrap_or("token");
-        if called.len() > 96 || called.chars().any(char::is_control) {
-            return Err(invalid("a token's name has at most 96 bytes and no control character"));
-        }
+        let mut hands = hands(state, by.token);
+        hands.remove(&principal);
         let text = token::generate().map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let token = Token {
             principal: PrincipalId(principal),
             hash: token::hash(text.expose()),
             body: TokenBody {
-                name: called.to_owned(),
+                name: token_name(called.unwrap_or("token"))?,
                 namespaces: scope.namespaces.iter().map(namespace).collect::<Result<_, _>>()?,
                 repos: repos.concat(),
                 actions: scope.actions.clone(),
                 compartments: scope.compartments.clone(),
                 share: None,
+                hands: hands.into_iter().collect(),
             },
             created_ms: record.time_ms,
             expires_ms: record.time_ms + i64::try_from(life * 1000).unwrap_or(i64::MAX / 2),

@@ -5,6 +5,7 @@ use strongroom_protocol::{Call, Credential, Refusal, Reply};
 
 use super::about;
 use super::authorize::{Allowed, compartments, may};
+use crate::act::Deed;
 use crate::change::Change;
 use crate::credential::authenticate;
 use crate::keys::{random, wrap};
@@ -128,9 +129,16 @@ impl Core {
                 let id = allowed.repo.ok_or(Refusal::NotFound)?;
                 let repo = state.repos.get(&id).ok_or(Refusal::NotFound)?;
                 let parts = self.repo_parts(state, (id, repo), &[], Action::RepoDelete, None)?;
-                Ok((parts, vec![Change::DeleteRepo(id, record.time_ms)]))
+                let by = allowed.subject.principal;
+                let needs = self.dual.deleting(state, by, repo.namespace, id);
+                if needs && !self.is_open(state, by, &Deed::Delete(id)) {
+                    let (refusal, changes) =
+                        self.wait(state, &allowed.subject, Deed::Delete(id), "deleting a repository", record)?;
+                    return Ok((Err(refusal), changes));
+                }
+                Ok((Ok(parts), vec![Change::DeleteRepo(id, record.time_ms)]))
             })
-            .await?;
+            .await??;
         Ok(Reply::Granted(Box::new(strongroom_protocol::GrantParts {
             id: strongroom_protocol::GrantId(0),
             principal: String::new(),

@@ -58,6 +58,7 @@ fn records() -> Vec<Record> {
     let rules = Effect::Rules {
         model: include_str!("../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../policies/roles.csv").to_owned(),
+        dual_control: String::new(),
     };
     let made = vec![
         Effect::Principal { id: 1, name: "anna".to_owned() },

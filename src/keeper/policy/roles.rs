@@ -51,7 +51,7 @@ impl Roles {
     }
 
     /// The rights to one action.
-    pub(super) fn of(&self, action: Action) -> impl Iterator<Item = (Role, Option<Compartment>)> {
+    pub(crate) fn of(&self, action: Action) -> impl Iterator<Item = (Role, Option<Compartment>)> {
         self.0.iter().filter(move |right| right.0 == action).map(|(_, role, part)| (*role, *part))
     }
 }

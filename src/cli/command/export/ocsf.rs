@@ -13,7 +13,8 @@ fn activity(action: &str) -> (u64, &'static str) {
         "create" | "grant" | "allow" | "add" | "upload" | "init" => (1, "Create"),
         "read" | "open" | "deliver" | "rewrap" | "recover" | "list" | "show" | "search" | "what" | "who" | "export"
         | "checkpoint" | "prove" | "tile" | "records" | "evidence" | "whoami" | "terms" => (2, "Read"),
-        "write" | "manage" | "set" | "extend" | "accept" | "rotate" | "recipient" | "commit" => (3, "Update"),
+        "write" | "manage" | "set" | "extend" | "accept" | "rotate" | "recipient" | "commit" | "approve" | "reject"
+        | "claim" | "unclaim" | "expire" => (3, "Update"),
         "delete" | "remove" | "revoke" | "deny" => (4, "Delete"),
         _ => (99, "Other"),
     }
@@ -23,7 +24,7 @@ fn activity(action: &str) -> (u64, &'static str) {
 pub fn event(record: &Value, origin: &str) -> Value {
     let action = record["action"].as_str().unwrap_or_default();
     let (activity_id, activity_name) = activity(action);
-    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed"));
+    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed" | "pending"));
     let text = |key: &str| record[key].as_str();
     let actor = match text("principal") {
         Some(name) => {

@@ -45,6 +45,7 @@ pub async fn house(name: &str) -> House {
         budget_repos: 100,
         model: include_str!("../../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../../policies/roles.csv").to_owned(),
+        dual_control: include_str!("../../../../policies/dual-control.toml").to_owned(),
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();

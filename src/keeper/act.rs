@@ -1,0 +1,181 @@
+//! Acts that wait for a second person, or did: what was asked, by whom, and what became of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyConnection, Row};
+use strongroom_domain::Compartment;
+use strongroom_envelope::{open_meta, seal_meta};
+use strongroom_protocol::admin::AdminCommand;
+
+use crate::change::ChangeError;
+use crate::keys::OwnKeys;
+use crate::policy::PrincipalId;
+use crate::state::{LoadError, State};
+
+/// What is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Deed {
+    /// A command, which is done when it is approved.
+    Command(Box<AdminCommand>),
+    /// To delete this repository; once it is approved, whoever asked does it.
+    Delete(u64),
+    /// To take objects of these compartments out of this repository; the same.
+    Recover(u64, Vec<Compartment>),
+}
+
+impl Deed {
+    fn bytes(&self) -> Vec<u8> {
+        // Postcard into a growing vector fails for no value of these types.
+        postcard::to_stdvec(self).expect("plain values")
+    }
+}
+
+/// What became of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// It took effect, or may for a while.
+    Approved,
+    /// It did not.
+    Rejected,
+    /// Nobody decided in time.
+    Expired,
+}
+
+impl Decision {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Approved, Self::Rejected, Self::Expired].into_iter().find(|decision| decision.word() == word)
+    }
+}
+
+/// One act.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Act {
+    /// Who asked.
+    pub principal: PrincipalId,
+    /// With which token.
+    pub token: u64,
+    /// For what.
+    pub deed: Deed,
+    /// Unix milliseconds.
+    pub asked_ms: i64,
+    /// Unix milliseconds: past it nobody approves it.
+    pub ends_ms: i64,
+    /// What became of it, and when (Unix milliseconds).
+    pub decided: Option<(Decision, i64)>,
+}
+
+impl Act {
+    /// Whether it waits.
+    pub fn waits(&self, now_ms: i64) -> bool {
+        self.decided.is_none() && now_ms < self.ends_ms
+    }
+
+    /// Whether it was approved so short a time ago that it may be done.
+    pub fn is_open(&self, now_ms: i64, window_ms: i64) -> bool {
+        matches!(self.decided, Some((Decision::Approved, at)) if now_ms < at.saturating_add(window_ms))
+    }
+
+    /// Whether it is the same principal's same wish.
+    pub fn is_same(&self, principal: PrincipalId, deed: &Deed) -> bool {
+        self.principal == principal && self.deed.bytes() == deed.bytes()
+    }
+}
+
+/// A change of acts.
+#[derive(Serialize, Deserialize)]
+pub enum ActChange {
+    /// A new one.
+    Asked(u64, Box<Act>),
+    /// Its end.
+    Decided(u64, Decision, i64),
+}
+
+impl ActChange {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the transaction is then given up.
+    pub async fn write(&self, tx: &mut AnyConnection, keys: &OwnKeys) -> Result<(), ChangeError> {
+        let query = match self {
+            Self::Asked(id, act) => {
+                let seal = |plain: &[u8]| seal_meta(&keys.seal, &[b"act", &id.to_be_bytes()], plain);
+                sqlx::query(
+                    "INSERT INTO act (id, principal, token, deed_sealed, asked_ms, ends_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(*id as i64)
+                .bind(act.principal.0 as i64)
+                .bind(act.token as i64)
+                .bind(seal(&act.deed.bytes()).map_err(|_| ChangeError::Seal)?)
+                .bind(act.asked_ms)
+                .bind(act.ends_ms)
+            }
+            Self::Decided(id, decision, at) => {
+                sqlx::query("UPDATE act SET decision = $1, decided_ms = $2 WHERE id = $3 AND decision IS NULL")
+                    .bind(decision.word())
+                    .bind(*at)
+                    .bind(*id as i64)
+            }
+        };
+        query.execute(tx).await?;
+        Ok(())
+    }
+
+    /// Applies it in memory, after it is durable.
+    pub fn apply(self, state: &mut State) {
+        match self {
+            Self::Asked(id, act) => {
+                state.acts.insert(id, *act);
+            }
+            Self::Decided(id, decision, at) => {
+                if let Some(act) = state.acts.get_mut(&id) {
+                    act.decided = act.decided.or(Some((decision, at)));
+                }
+            }
+        }
+    }
+}
+
+/// Reads all of them.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64, Act>, LoadError> {
+    let mut acts = BTreeMap::new();
+    for row in sqlx::query("SELECT * FROM act").fetch_all(tx).await? {
+        let number = |column: &str| -> Result<u64, LoadError> {
+            u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
+        };
+        let id = number("id")?;
+        let sealed: Vec<u8> = row.try_get("deed_sealed")?;
+        let deed = open_meta(&keys.seal, &[b"act", &id.to_be_bytes()], &sealed)?;
+        let decision: Option<String> = row.try_get("decision")?;
+        let decided = match decision {
+            None => None,
+            Some(word) => {
+                let decision = Decision::from_word(&word).ok_or(LoadError::Value("decision"))?;
+                Some((decision, row.try_get("decided_ms")?))
+            }
+        };
+        let act = Act {
+            principal: PrincipalId(number("principal")?),
+            token: number("token")?,
+            deed: postcard::from_bytes(&deed).map_err(|_| LoadError::Value("act"))?,
+            asked_ms: row.try_get("asked_ms")?,
+            ends_ms: row.try_get("ends_ms")?,
+            decided,
+        };
+        acts.insert(id, act);
+    }
+    Ok(acts)
+}
