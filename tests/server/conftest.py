@@ -217,15 +217,14 @@ class Server:
             self.steward = Person(self, given.strongroom("token", "claim")["token"], self.folder / "home-steward")
         return self.steward
 
-    def agreed(self, *command, by=None):
-        """What the owner does, with the second person's agreement where it needs that; `by` gives another than a second
-        administrator."""
+    def agreed(self, *command):
+        """What the owner does, with a second administrator's agreement where it needs that."""
         done = self.owner.run([PROGRAM, *command, "--json"], fails=None)
         waits = re.search(r"approval approve (\d+)", done.stderr)
         if not waits:
             assert done.returncode == 0, f"{command}\n{done.stderr}\n{self.log()}"
             return json.loads(done.stdout)
-        return (by or self.second)().strongroom("approval", "approve", waits[1])["done"]
+        return self.second().strongroom("approval", "approve", waits[1])["done"]
 
     def with_token(self, name, *scope, expires="12h"):
         scopes = [part for word in scope for part in ("--scope", word)]
