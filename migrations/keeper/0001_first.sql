@@ -44,6 +44,8 @@ CREATE TABLE share (
   begun_ms BIGINT, accepted_ms BIGINT, revoked_ms BIGINT);
 -- What was asked for through it.
 CREATE TABLE share_usage (share BIGINT PRIMARY KEY, bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
+-- Records about it, of all logs together: each has a number of its own, without gap.
+CREATE TABLE share_event (share BIGINT PRIMARY KEY, events BIGINT NOT NULL);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

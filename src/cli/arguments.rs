@@ -95,7 +95,7 @@ pub enum Command {
     /// Repositories: create, list, show, move, remove
     #[command(subcommand)]
     Repo(Repo),
-    /// Locks: stop a principal, a token or a repository at once
+    /// Locks: stop a principal, a token, a share or a repository at once
     #[command(subcommand)]
     Lock(Lock),
     /// Quotas: how many bytes a namespace may store: set, list
@@ -420,6 +420,9 @@ pub struct Subject {
     /// A token, by id
     #[arg(long)]
     pub token: Option<u64>,
+    /// A share, by id: all its tokens
+    #[arg(long)]
+    pub share: Option<u64>,
     /// A repository
     #[arg(long, value_name = "NS/NAME")]
     pub repo: Option<RepoName>,

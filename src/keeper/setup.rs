@@ -103,6 +103,7 @@ pub const TABLES: &[&str] = &[
     "repo_name",
     "share",
     "share_usage",
+    "share_event",
     "stop",
     "usage",
     "usage_repo",

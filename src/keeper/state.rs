@@ -152,6 +152,8 @@ pub enum Stop {
     Token(u64),
     /// A repository.
     Repo(u64),
+    /// A share: all tokens of it.
+    Share(u64),
 }
 
 impl Stop {
@@ -161,6 +163,7 @@ impl Stop {
             Self::Principal(id) => ("user", id),
             Self::Token(id) => ("token", id),
             Self::Repo(id) => ("repo", id),
+            Self::Share(id) => ("share", id),
         }
     }
 
@@ -169,6 +172,7 @@ impl Stop {
             "user" => Some(Self::Principal(id)),
             "token" => Some(Self::Token(id)),
             "repo" => Some(Self::Repo(id)),
+            "share" => Some(Self::Share(id)),
             _ => None,
         }
     }

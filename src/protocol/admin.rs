@@ -298,6 +298,8 @@ pub enum LockSubject {
     User(String),
     /// A token, by id.
     Token(u64),
+    /// A share, by id: all tokens of it.
+    Share(u64),
     /// A repository.
     Repo(RepoKind, RepoName),
 }
