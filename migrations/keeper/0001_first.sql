@@ -46,6 +46,10 @@ CREATE TABLE share (
 CREATE TABLE share_usage (share BIGINT PRIMARY KEY, bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
 -- Records about it, of all logs together: each has a number of its own, without gap.
 CREATE TABLE share_event (share BIGINT PRIMARY KEY, events BIGINT NOT NULL);
+-- Who asks for which repository, and what became of it.
+CREATE TABLE ask (
+  id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), repo BIGINT NOT NULL REFERENCES repo (id),
+  body_sealed BLOB NOT NULL, UNIQUE (principal, repo));
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

@@ -1,5 +1,6 @@
 //! What may be typed.
 
+mod access;
 mod audit;
 mod backup;
 mod incident;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+pub use access::Access;
 pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};
@@ -104,6 +106,10 @@ pub enum Command {
     /// Shares: what a partner may read, until when: create, list, show, extend, revoke, token, accept
     #[command(subcommand)]
     Share(Share),
+    /// Access: who may know of a repository, asks for it, and is given a share: disclose, conceal, list, approve, reject, reopen;
+    /// ask, mine, withdraw, token
+    #[command(subcommand)]
+    Access(Access),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
     /// The log: search, timeline, who, what, verify, prove, export, checkpoint

@@ -111,6 +111,7 @@ impl From<Refusal> for Refused {
             // A right that was taken in the middle of a request is one that was not there.
             Refusal::NotFound | Refusal::Over => Self::repo(),
             Refusal::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, text),
+            Refusal::Gated(_) => Self { code: Some("GatedRepo"), ..Self::new(StatusCode::FORBIDDEN, text) },
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
             Refusal::OverBudget(seconds) => {

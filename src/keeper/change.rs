@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use strongroom_domain::{RepoKind, RepoName};
 use strongroom_envelope::seal_meta;
 
+use crate::ask::AskChange;
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::rotation::RotationChange;
@@ -54,6 +55,8 @@ pub enum Change {
     Share(ShareChange),
     /// For whom a principal's sealed deliveries are encrypted.
     Recipient(u64, Option<String>),
+    /// A request for access: asked, decided, taken back.
+    Ask(AskChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -262,6 +265,7 @@ impl Change {
             Self::Rotation(id, change) => return change.write(*id, tx).await,
             Self::Wrapped(wrapped) => return wrapped.write(tx).await,
             Self::Share(change) => return change.write(tx, keys).await,
+            Self::Ask(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -361,6 +365,7 @@ impl Change {
             }
             Self::Wrapped(wrapped) => wrapped.apply(state),
             Self::Share(change) => change.apply(state),
+            Self::Ask(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

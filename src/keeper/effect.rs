@@ -164,7 +164,8 @@ impl Effect {
             Change::Share(ShareChange::Lives(share, life_ms)) => Self::ShareLives { share: *share, life_ms: *life_ms },
             Change::Share(ShareChange::Accepted(share, at_ms)) => Self::ShareAccepted { share: *share, at_ms: *at_ms },
             Change::Share(ShareChange::Revoked(share, _)) => Self::ShareRevoked { share: *share },
-            Change::Rotation(..) | Change::Wrapped(_) | Change::Quota(..) | Change::Recipient(..) => return None,
+            Change::Rotation(..) | Change::Wrapped(_) | Change::Quota(..) => return None,
+            Change::Recipient(..) | Change::Ask(_) => return None,
         })
     }
 

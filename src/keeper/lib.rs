@@ -4,6 +4,7 @@
 //! database; what changes it goes through [`log`], in one transaction with its record.
 
 mod answer;
+mod ask;
 mod change;
 mod credential;
 mod did;

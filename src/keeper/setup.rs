@@ -104,6 +104,7 @@ pub const TABLES: &[&str] = &[
     "share",
     "share_usage",
     "share_event",
+    "ask",
     "stop",
     "usage",
     "usage_repo",

@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Row};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_meta};
 
+use crate::ask::{self, Ask};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
@@ -215,6 +216,8 @@ pub struct State {
     pub lines: BTreeSet<Line>,
     /// By number.
     pub shares: BTreeMap<u64, Share>,
+    /// Requests for access, by number.
+    pub asks: BTreeMap<u64, Ask>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
@@ -244,6 +247,7 @@ impl State {
             assignments: BTreeSet::new(),
             lines: BTreeSet::new(),
             shares: BTreeMap::new(),
+            asks: BTreeMap::new(),
             stops: BTreeMap::new(),
             orders: Orders::default(),
             repos_of: BTreeMap::new(),
@@ -436,6 +440,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     let (held, lines) = (state.assignments.iter().copied(), state.lines.iter().copied());
     state.policy = Policy::new(&rules.model, &rules.roles, held, lines)?;
     state.shares = share::load(tx, keys).await?;
+    state.asks = ask::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
+use crate::access::AccessCommand;
 use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
@@ -134,6 +135,8 @@ pub enum AdminCommand {
     QuotaList,
     /// What partners may read.
     Share(ShareCommand),
+    /// Who may know of a repository, asks for it, and is given a share.
+    Access(AccessCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -198,6 +201,7 @@ impl AdminCommand {
             Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
+            Self::Access(command) => command.action(),
             Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
@@ -235,6 +239,7 @@ impl AdminCommand {
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
+            Self::Access(command) => command.word(),
             Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",

@@ -3,6 +3,7 @@
 //! The keeper treats whoever is at the other end as hostile. Both sides read the same enums, so that `Request::Open` here
 //! is `keeper.open()` in the gate and `answer_open` in the keeper.
 
+mod access;
 pub mod admin;
 mod client;
 mod frame;
@@ -14,6 +15,7 @@ mod secret;
 mod share;
 mod tile;
 
+pub use access::{AccessCommand, AccessStatus, Asker};
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};

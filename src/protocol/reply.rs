@@ -24,6 +24,9 @@ pub enum Refusal {
     /// A missing right where existence is no secret.
     #[error("{0}")]
     Forbidden(String),
+    /// Existence is no secret to this one, and nothing more is shown; with what can be done.
+    #[error("{0}")]
+    Gated(String),
     /// Against the state of things.
     #[error("{0}")]
     Conflict(String),

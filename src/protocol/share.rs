@@ -110,7 +110,7 @@ impl ShareCommand {
 }
 
 /// Words in the log of what is done about one share, and not with its tokens.
-pub const SHARE_WORDS: [&str; 9] = [
+pub const SHARE_WORDS: [&str; 13] = [
     "share.create",
     "share.show",
     "share.extend",
@@ -120,6 +120,10 @@ pub const SHARE_WORDS: [&str; 9] = [
     "lock.add",
     "lock.remove",
     "incident.open",
+    "access.approve",
+    "access.reject",
+    "access.reopen",
+    "access.token",
 ];
 
 /// What a grant through a share shows of its repository, beside the compartments.

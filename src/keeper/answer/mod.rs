@@ -1,6 +1,8 @@
 //! One file for each answer. What the gate may ask stands in [`Core::answer`]: nothing else is answered.
 
+mod access;
 mod admin;
+mod ask;
 mod audit;
 mod authorize;
 mod incident;

@@ -81,7 +81,7 @@ fn about_share(state: &State, id: u64, share: &Share, record: &mut Record) {
     record.kind = repo.map(|repo| repo.kind.to_string());
 }
 
-fn shown(state: &State, id: u64, share: &Share) -> Value {
+pub(super) fn shown(state: &State, id: u64, share: &Share) -> Value {
     let name = |id: PrincipalId| state.principals.get(&id.0).map(|principal| principal.name.clone());
     let (body, repo) = (&share.body, state.repos.get(&share.repo));
     let word = match share.over(id, state, now_ms()) {
@@ -173,6 +173,21 @@ impl Core {
     }
 
     fn share_create(&self, state: &State, subject: &Subject, spec: &ShareSpec, record: &mut Record) -> Outcome {
+        let (id, share) = self.share_make(state, subject, spec, record)?;
+        let (token, change) = self.share_token(state, id, &share, record.time_ms)?;
+        let mut shown = shown(state, id, &share);
+        (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
+        Ok((shown, vec![Change::Share(ShareChange::Made(id, Box::new(share))), change]))
+    }
+
+    /// A share as it will be, and its number.
+    pub(super) fn share_make(
+        &self,
+        state: &State,
+        subject: &Subject,
+        spec: &ShareSpec,
+        record: &mut Record,
+    ) -> Result<(u64, Share), Refusal> {
         // A token of a share makes none: policy knows no line for it.
         let allowed = self.judge_repo(state, subject.clone(), Action::ShareManage, spec.kind, &spec.repo, record)?;
         let repo = allowed.repo.ok_or(Refusal::NotFound)?;
@@ -228,10 +243,7 @@ impl Core {
         record.compartments = share.body.compartments.iter().map(ToString::to_string).collect();
         record.digest = share.body.terms.as_deref().map(|terms| sha256(terms).to_string());
         record.subject = Some(format!("share {id} with {}", principal.name));
-        let (token, change) = self.share_token(state, id, &share, created_ms)?;
-        let mut shown = shown(state, id, &share);
-        (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
-        Ok((shown, vec![Change::Share(ShareChange::Made(id, Box::new(share))), change]))
+        Ok((id, share))
     }
 
     fn check_life(&self, life_s: u64) -> Result<(), Refusal> {
@@ -242,7 +254,13 @@ impl Core {
         Err(invalid(format!("a share lives between 1 s and {days} days (shares.max_life_days)")))
     }
 
-    fn share_token(&self, state: &State, id: u64, share: &Share, now_ms: i64) -> Result<(Value, Change), Refusal> {
+    pub(super) fn share_token(
+        &self,
+        state: &State,
+        id: u64,
+        share: &Share,
+        now_ms: i64,
+    ) -> Result<(Value, Change), Refusal> {
         let text = token::generate().map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let token = Token {
             principal: share.principal,

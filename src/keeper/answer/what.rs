@@ -67,12 +67,13 @@ pub(crate) fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Va
                 let parts: Vec<&str> = parts.iter().map(|part| part.word()).collect();
                 found.push(json!({"action": action.word(), "compartments": parts}));
             }
-        } else if matches!(action, Action::RepoList | Action::RepoManage | Action::ShareManage | Action::RepoDelete)
-            && match &subject {
-                Some(subject) => may(state, subject, action, namespace, place),
-                None => state.policy.allows(&bare(action)),
-            }
-        {
+        } else if matches!(
+            action,
+            Action::RepoList | Action::RepoAsk | Action::RepoManage | Action::ShareManage | Action::RepoDelete
+        ) && match &subject {
+            Some(subject) => may(state, subject, action, namespace, place),
+            None => state.policy.allows(&bare(action)),
+        } {
             found.push(json!({"action": action.word()}));
         }
     }
