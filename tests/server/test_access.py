@@ -10,13 +10,14 @@ from test_shares import make, records, same
 
 README = "/admin/llm/resolve/main/README.md"
 ASK = "/admin/llm/ask-access"
-PATHS = ["/api/models/admin/{}", "/{}/admin/nothing", "/admin/{}/resolve/main/README.md", "/api/models/admin/{}/tree/main", "/api/models/admin/{}/refs",
+PATHS = ["/api/models/admin/{}", "/admin/{}/resolve/main/README.md", "/api/models/admin/{}/tree/main", "/api/models/admin/{}/refs",
          "/api/models/admin/{}/revision/main", "/api/models/admin/{}/commits/main", "/api/models/admin/{}/auth-check",
          "/api/models/admin/{}/user-access-request/pending"]
 
 
 @pytest.fixture(scope="module")
 def repo(owner):
+    owner.http("POST", "/api/repos/create", {"name": "other", "organization": "admin"})
     return make(owner, "llm")[1]
 
 
@@ -61,8 +62,6 @@ def test_only_those_to_whom_it_was_disclosed_learn_that_a_repository_exists(serv
     # To the asker it is gated, and nothing else of it is told: no commit, name of a file, size or date.
     for path in PATHS:
         answer = asker.http("GET", path.format("llm"))
-        if path.startswith("/{}"):
-            continue
         assert answer.status == 403 and answer.headers["X-Error-Code"] == "GatedRepo", (path, answer.body)
         assert "Access to model admin/llm is restricted" in answer.json()["error"] and set(answer.json()) == {"error"}
         assert repo[:8] not in answer.body.decode() + str(answer.headers) and "README" not in answer.json()["error"]
@@ -92,11 +91,9 @@ def test_whoever_shares_a_repository_discloses_it_and_nobody_else(server, owner,
     owner.strongroom("access", "conceal", "admin/llm", "--from", "undisclosed")
     assert asker.http("GET", README).status == 404
     assert [line["effect"] for line in owner.strongroom("role", "list")["lines"] if line["user"] == "undisclosed"] == ["deny"]
-    # Nor does a token that is narrowed, or one of a share.
+    # Nor does a token that is narrowed to something else know of it.
     narrow = known(server, owner, "narrowed", "repo:admin/other")
     assert narrow.http("GET", README).status == 404 == narrow.http("POST", ASK, {}).status
-    held = owner.strongroom("share", "create", "admin/other@main", "--to", "narrowed", "--compartments", "docs", "--expires", "1h") if False else None
-    assert held is None
 
 
 def test_a_stock_client_is_told_that_the_repository_is_gated(server, owner, repo):
@@ -186,7 +183,7 @@ def test_approval_makes_a_share_with_its_terms_its_end_and_its_compartments_and_
     # Each step is in the log; those about the share count there.
     found = records(analyst, "--share", held.share_id)
     assert sorted(record["share_event"] for record in found) == list(range(1, len(found) + 1))
-    assert [record["action"] for record in found][-3:] == ["share.accept", "access.token", "access.approve"][-3:] or {"access.token", "access.approve"} <= {record["action"] for record in found}
+    assert {"access.token", "access.approve", "share.accept"} <= {record["action"] for record in found}
     # It ends as any share does, and then is asked for anew.
     owner.strongroom("share", "revoke", held.share_id)
     assert held.http("GET", README).status == 401
@@ -248,15 +245,14 @@ def test_who_was_rejected_is_told_why_and_a_decision_that_is_taken_back_ends_the
 @pytest.mark.parametrize("client", ["current", "hf036"])
 def test_the_requests_are_handled_with_the_stock_client(server, owner, repo, client):
     names = [f"{client}-{at}" for at in ("one", "two", "three")]
-    one, two, three = (known(server, owner, name) for name in names[:2]), None, None
-    one, two = one
+    one, two = (known(server, owner, name) for name in names[:2])
     three = server.person(names[2])
     for person in (one, two):
         assert person.http("POST", ASK, {"for": person.token_id}).status == 200
     told = owner.python(
         "from huggingface_hub import HfApi\n"
         "api, of = HfApi(), " + repr(client) + "\n"
-        "mine = lambda rows: sorted((row.username, row.status, row.fields and sorted(row.fields)) for row in rows if row.username.startswith(of))\n"
+        "mine = lambda rows: sorted((row.username, row.status, sorted(row.fields or [])) for row in rows if row.username.startswith(of))\n"
         "print(mine(api.list_pending_access_requests('admin/llm')))\n"
         f"api.accept_access_request('admin/llm', {names[0]!r})\n"
         f"api.reject_access_request('admin/llm', {names[1]!r}, rejection_reason='not now')\n"

@@ -23,8 +23,11 @@ const PAGE: usize = 500;
 /// A repository, by name.
 pub(super) type Named<'a> = (RepoKind, &'a RepoName);
 
+/// A request, with its number.
+type Found<'a> = (u64, &'a Ask);
+
 /// The request of a principal for a repository.
-pub(super) fn ask_of(state: &State, principal: u64, repo: u64) -> Option<(u64, &Ask)> {
+pub(super) fn ask_of(state: &State, principal: u64, repo: u64) -> Option<Found<'_>> {
     let mut asks = state.asks.iter().map(|(id, ask)| (*id, ask));
     asks.find(|(_, ask)| ask.principal.0 == principal && ask.repo == repo)
 }
@@ -125,7 +128,7 @@ impl Core {
         repo: Named<'_>,
         who: &Asker,
         record: &mut Record,
-    ) -> Result<(u64, &'a Ask), Refusal> {
+    ) -> Result<Found<'a>, Refusal> {
         let repo = self.managed_repo(state, by, repo, record)?;
         let (principal, found) = asker(state, repo, who)?;
         record.subject = state.principals.get(&principal).map(|principal| principal.name.clone());
@@ -214,7 +217,7 @@ impl Core {
             },
             None => return Err(Refusal::Conflict(format!("{name} has not asked for this repository"))),
         };
-        // What was asked for at first may be decided under its own number only.
+        // No number is given twice: a request that is withdrawn could be accepted as another's.
         let id = found.map_or(record.generation + 1, |(id, _)| id);
         let spec = ShareSpec { to: name, ..spec.clone() };
         let (share_id, share) = self.share_make(state, by, &spec, record)?;
@@ -234,7 +237,7 @@ fn line(principal: u64, repo: u64) -> Line {
 }
 
 /// A principal, and its request for the repository.
-fn asker<'a>(state: &'a State, repo: u64, who: &Asker) -> Result<(u64, Option<(u64, &'a Ask)>), Refusal> {
+fn asker<'a>(state: &'a State, repo: u64, who: &Asker) -> Result<(u64, Option<Found<'a>>), Refusal> {
     match who {
         Asker::User(name) => {
             let (principal, _) = user(state, name)?;
