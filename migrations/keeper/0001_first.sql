@@ -49,6 +49,12 @@ CREATE TABLE act (
   id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), token BIGINT NOT NULL REFERENCES token (id),
   deed_sealed BLOB NOT NULL, asked_ms BIGINT NOT NULL, ends_ms BIGINT NOT NULL,
   decision TEXT CHECK (decision IN ('approved', 'rejected', 'expired')), decided_ms BIGINT);
+-- Records about it, of all logs together: each has a number of its own, without gap.
+CREATE TABLE share_event (share BIGINT PRIMARY KEY, events BIGINT NOT NULL);
+-- Who asks for which repository, and what became of it.
+CREATE TABLE ask (
+  id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), repo BIGINT NOT NULL REFERENCES repo (id),
+  body_sealed BLOB NOT NULL, UNIQUE (principal, repo));
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal used in a day (days since 1970, UTC).

@@ -1,6 +1,7 @@
 //! What may be typed.
 
 mod approval;
+mod access;
 mod audit;
 mod backup;
 mod incident;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 pub use approval::Approval;
+pub use access::Access;
 pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};
@@ -100,7 +102,7 @@ pub enum Command {
     /// Repositories: create, list, show, move, remove
     #[command(subcommand)]
     Repo(Repo),
-    /// Locks: stop a principal, a token or a repository at once
+    /// Locks: stop a principal, a token, a share or a repository at once
     #[command(subcommand)]
     Lock(Lock),
     /// Quotas: how many bytes a namespace may store: set, list
@@ -109,6 +111,10 @@ pub enum Command {
     /// Shares: what a partner may read, until when: create, list, show, extend, revoke, token, accept
     #[command(subcommand)]
     Share(Share),
+    /// Access: who may know of a repository, asks for it, and is given a share: disclose, conceal, list, approve, reject, reopen;
+    /// ask, mine, withdraw, token
+    #[command(subcommand)]
+    Access(Access),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
     /// The log: search, timeline, who, what, verify, prove, export, checkpoint
@@ -440,6 +446,9 @@ pub struct Subject {
     /// A token, by id
     #[arg(long)]
     pub token: Option<u64>,
+    /// A share, by id: all its tokens
+    #[arg(long)]
+    pub share: Option<u64>,
     /// A repository
     #[arg(long, value_name = "NS/NAME")]
     pub repo: Option<RepoName>,

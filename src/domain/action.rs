@@ -52,6 +52,8 @@ words!(
         RepoDelete = "repo.delete",
         /// Share some of a repository with a partner, and end it.
         ShareManage = "share.manage",
+        /// Know that a repository is there, and ask for access to it. No role has it: it is disclosed to somebody.
+        RepoAsk = "repo.ask",
         /// Ask who one is.
         Whoami = "whoami",
         /// Create and remove principals.

@@ -32,3 +32,9 @@ pub const NETWORKS_MAX: usize = 64;
 
 /// Bytes of the terms of a share: the keeper holds them in memory, sealed in the row and in each copy of it.
 pub const TERMS_BYTES_MAX: usize = 64 * 1024;
+
+/// Fields of one request for access.
+pub const ASK_FIELDS_MAX: usize = 16;
+
+/// Bytes of all of them, names included: 500 requests fit an answer.
+pub const ASK_BYTES_MAX: usize = 2048;

@@ -116,6 +116,7 @@ impl From<Refusal> for Refused {
                 body: Some(serde_json::json!({"error": &text, "approval": id})),
                 ..Self::new(StatusCode::FORBIDDEN, text)
             },
+            Refusal::Gated(_) => Self { code: Some("GatedRepo"), ..Self::new(StatusCode::FORBIDDEN, text) },
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
             Refusal::OverBudget(seconds) => {

@@ -127,6 +127,11 @@ static ROUTES: &[Route] = routes! {
     POST   Api  "/{ns}/{name}/tag/{rev}"                         RepoWrite  hub::tag::create;
     DELETE Api  "/{ns}/{name}/tag/{rev}"                         RepoWrite  hub::tag::delete;
     POST   Api  "/{ns}/{name}/super-squash/{rev}"                RepoManage hub::branch::squash;
+    // Asking for access
+    POST   Web  "/{ns}/{name}/ask-access"                        RepoAsk    hub::access::ask::post;
+    GET    Api  "/{ns}/{name}/user-access-request/{status}"      ShareManage hub::access::list::get;
+    POST   Api  "/{ns}/{name}/user-access-request/handle"        ShareManage hub::access::handle::post;
+    POST   Api  "/{ns}/{name}/user-access-request/grant"         ShareManage hub::access::grant::post;
     // Large files
     POST   Web  "/{ns}/{name}/info/lfs/objects/batch"            RepoRead   hub::lfs::batch;
     PUT    Root "/lfs/{ticket}"                                  RepoWrite  hub::lfs::put;
@@ -145,6 +150,8 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/approval"                    Whoami      api::admin::post;
     POST   Root "/api/strongroom/v1/share"                       ShareManage api::share::post;
     POST   Root "/api/strongroom/v1/share/terms"                 Whoami      api::share::post;
+    POST   Root "/api/strongroom/v1/access"                      ShareManage api::access::post;
+    POST   Root "/api/strongroom/v1/access/mine"                 RepoAsk    api::access::post;
     GET    Root "/api/strongroom/v1/sealed/{kind}/{ns}/{name}/{rev}/{*path}" RepoRead api::sealed::get;
     POST   Root "/api/strongroom/v1/lock"                        LockManage  api::admin::post;
     POST   Root "/api/strongroom/v1/audit"                       AuditRead   api::admin::post;

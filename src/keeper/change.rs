@@ -8,6 +8,7 @@ use strongroom_domain::{RepoKind, RepoName};
 use strongroom_envelope::seal_meta;
 
 use crate::act::ActChange;
+use crate::ask::AskChange;
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::rotation::RotationChange;
@@ -59,6 +60,8 @@ pub enum Change {
     Claim(u64, Option<i64>),
     /// An act that needs a second person: asked for, decided.
     Act(ActChange),
+    /// A request for access: asked, decided, taken back.
+    Ask(AskChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -272,6 +275,7 @@ impl Change {
             Self::Claim(id, at) => {
                 sqlx::query("UPDATE principal SET claimed_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
             }
+            Self::Ask(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -377,6 +381,7 @@ impl Change {
                     principal.claimed_ms = at;
                 }
             }
+            Self::Ask(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

@@ -93,7 +93,7 @@ pub fn dead(state: &State, id: u64, token: &Token, now_ms: i64) -> Option<&'stat
     }
     match token.body.share {
         None => None,
-        Some(share) => state.shares.get(&share).map_or(Some("share unknown"), |share| share.over(state, now_ms)),
+        Some(id) => state.shares.get(&id).map_or(Some("share unknown"), |share| share.over(id, state, now_ms)),
     }
 }
 

@@ -172,6 +172,7 @@ impl Effect {
             | Change::Quota(..)
             | Change::Recipient(..)
             | Change::Claim(..)
+            | Change::Ask(_)
             | Change::Act(_) => return None,
         })
     }

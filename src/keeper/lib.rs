@@ -5,6 +5,7 @@
 
 mod act;
 mod answer;
+mod ask;
 mod change;
 mod credential;
 mod did;

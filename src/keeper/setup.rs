@@ -110,6 +110,8 @@ pub const TABLES: &[&str] = &[
     "share",
     "share_usage",
     "act",
+    "share_event",
+    "ask",
     "stop",
     "usage",
     "usage_repo",

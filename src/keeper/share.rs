@@ -70,11 +70,13 @@ impl Share {
         self.begun_ms.map_or(self.last_ms, |begun| begun.saturating_add(self.life_ms).min(self.last_ms))
     }
 
-    /// Why it no longer holds; `None` where it does. It holds no longer than its maker.
-    pub fn over(&self, state: &State, now_ms: i64) -> Option<&'static str> {
+    /// Why it, by its number, does not hold; `None` where it does. It holds no longer than its maker.
+    pub fn over(&self, id: u64, state: &State, now_ms: i64) -> Option<&'static str> {
         let maker = state.principals.get(&self.body.maker.0);
         if self.revoked_ms.is_some() {
             Some("share revoked")
+        } else if state.stops.contains_key(&Stop::Share(id)) {
+            Some("share locked")
         } else if self.ends_ms() <= now_ms {
             Some("share expired")
         } else if maker.is_none_or(|maker| maker.removed_ms.is_some()) {

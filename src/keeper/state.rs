@@ -9,6 +9,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_meta};
 
 use crate::act::{self, Act};
+use crate::ask::{self, Ask};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
@@ -166,6 +167,8 @@ pub enum Stop {
     Token(u64),
     /// A repository.
     Repo(u64),
+    /// A share: all tokens of it.
+    Share(u64),
 }
 
 impl Stop {
@@ -175,6 +178,7 @@ impl Stop {
             Self::Principal(id) => ("user", id),
             Self::Token(id) => ("token", id),
             Self::Repo(id) => ("repo", id),
+            Self::Share(id) => ("share", id),
         }
     }
 
@@ -183,6 +187,7 @@ impl Stop {
             "user" => Some(Self::Principal(id)),
             "token" => Some(Self::Token(id)),
             "repo" => Some(Self::Repo(id)),
+            "share" => Some(Self::Share(id)),
             _ => None,
         }
     }
@@ -227,6 +232,8 @@ pub struct State {
     pub shares: BTreeMap<u64, Share>,
     /// Acts that wait for a second person, and those that did, by number.
     pub acts: BTreeMap<u64, Act>,
+    /// Requests for access, by number.
+    pub asks: BTreeMap<u64, Ask>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
@@ -257,6 +264,7 @@ impl State {
             lines: BTreeSet::new(),
             shares: BTreeMap::new(),
             acts: BTreeMap::new(),
+            asks: BTreeMap::new(),
             stops: BTreeMap::new(),
             orders: Orders::default(),
             repos_of: BTreeMap::new(),
@@ -450,6 +458,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     state.policy = Policy::new(&rules.model, &rules.roles, held, lines)?;
     state.acts = act::load(tx, keys).await?;
     state.shares = share::load(tx, keys).await?;
+    state.asks = ask::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 use crate::approval::ApprovalCommand;
+use crate::access::AccessCommand;
 use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
@@ -147,6 +148,8 @@ pub enum AdminCommand {
     Share(ShareCommand),
     /// What waits for a second person.
     Approval(ApprovalCommand),
+    /// Who may know of a repository, asks for it, and is given a share.
+    Access(AccessCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -213,6 +216,7 @@ impl AdminCommand {
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
             Self::Approval(_) | Self::TokenClaim { .. } => Action::Whoami,
+            Self::Access(command) => command.action(),
             Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
@@ -253,6 +257,7 @@ impl AdminCommand {
             Self::QuotaList => "quota.list",
             Self::Share(command) => command.word(),
             Self::Approval(command) => command.word(),
+            Self::Access(command) => command.word(),
             Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
@@ -316,6 +321,8 @@ pub enum LockSubject {
     User(String),
     /// A token, by id.
     Token(u64),
+    /// A share, by id: all tokens of it.
+    Share(u64),
     /// A repository.
     Repo(RepoKind, RepoName),
 }

@@ -3,6 +3,7 @@
 //! The keeper treats whoever is at the other end as hostile. Both sides read the same enums, so that `Request::Open` here
 //! is `keeper.open()` in the gate and `answer_open` in the keeper.
 
+mod access;
 pub mod admin;
 mod approval;
 mod client;
@@ -16,6 +17,7 @@ mod share;
 mod tile;
 
 pub use approval::ApprovalCommand;
+pub use access::{AccessCommand, AccessStatus, Asker};
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};

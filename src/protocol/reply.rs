@@ -27,6 +27,9 @@ pub enum Refusal {
     /// Nothing was done yet: it waits for a second person, under this number.
     #[error("{1}")]
     Pending(u64, String),
+    /// Existence is no secret to this one, and nothing more is shown; with what can be done.
+    #[error("{0}")]
+    Gated(String),
     /// Against the state of things.
     #[error("{0}")]
     Conflict(String),

@@ -109,8 +109,22 @@ impl ShareCommand {
     }
 }
 
-/// Words of [`ShareCommand`]s about one share by whoever manages it.
-pub const SHARE_WORDS: [&str; 5] = ["share.create", "share.show", "share.extend", "share.revoke", "share.token"];
+/// Words in the log of what is done about one share, and not with its tokens.
+pub const SHARE_WORDS: [&str; 13] = [
+    "share.create",
+    "share.show",
+    "share.extend",
+    "share.revoke",
+    "share.token",
+    "token.revoke",
+    "lock.add",
+    "lock.remove",
+    "incident.open",
+    "access.approve",
+    "access.reject",
+    "access.reopen",
+    "access.token",
+];
 
 /// What a grant through a share shows of its repository, beside the compartments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod approval;
+mod access;
 mod audit;
 mod export;
 mod incident;
@@ -64,6 +65,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Repo(repo)) => repo::run(repo),
         Some(Command::Quota(quota)) => quota::run(quota),
         Some(Command::Share(share)) => share::run(share),
+        Some(Command::Access(access)) => access::run(access),
         Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Incident(incident)) => incident::run(incident),

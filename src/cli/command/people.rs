@@ -94,11 +94,12 @@ pub fn token(token: Token) -> Result<(), Failed> {
 }
 
 fn subject(subject: Subject, kind: RepoKind) -> LockSubject {
-    match (subject.user, subject.token, subject.repo) {
+    match (subject.user, subject.token, subject.share, subject.repo) {
         (Some(user), ..) => LockSubject::User(user),
-        (None, Some(token), _) => LockSubject::Token(token),
-        // The arguments name exactly one of the three.
-        (None, None, repo) => LockSubject::Repo(kind, repo.expect("one subject")),
+        (None, Some(token), ..) => LockSubject::Token(token),
+        (None, None, Some(share), _) => LockSubject::Share(share),
+        // The arguments name exactly one of the four.
+        (None, None, None, repo) => LockSubject::Repo(kind, repo.expect("one subject")),
     }
 }
 

@@ -35,10 +35,16 @@ pub fn run(share: Share) -> Result<(), Failed> {
 }
 
 fn create(new: NewShare) -> Result<(), Failed> {
+    let remote = new.remote.clone();
+    send(&remote, ShareCommand::Create(Box::new(spec(new)?)))
+}
+
+/// What is shared, as it was typed.
+pub fn spec(new: NewShare) -> Result<ShareSpec, Failed> {
     let read = |path: std::path::PathBuf| {
         fs::read_to_string(&path).map_err(|error| Failed(format!("{}: {error}", path.display())))
     };
-    let spec = ShareSpec {
+    Ok(ShareSpec {
         kind: new.kind.kind,
         repo: new.at.repo,
         revision: new.at.revision,
@@ -54,8 +60,7 @@ fn create(new: NewShare) -> Result<(), Failed> {
         from: new.from,
         terms: new.terms.map(read).transpose()?,
         sealed: new.sealed,
-    };
-    send(&new.remote, ShareCommand::Create(Box::new(spec)))
+    })
 }
 
 fn accept(yes: bool, remote: &Remote) -> Result<(), Failed> {

@@ -42,7 +42,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
 }
 
 /// Says which commit is shared.
-async fn fix(gate: &Gate, call: &Call, spec: &mut ShareSpec) -> Result<(), Refused> {
+pub(crate) async fn fix(gate: &Gate, call: &Call, spec: &mut ShareSpec) -> Result<(), Refused> {
     let (kind, name, revision) = (spec.kind, spec.repo.clone(), Some(spec.revision.to_string()));
     let grant = call.authorize(gate, Target::Repo { kind, name, revision, path: None }).await?;
     let repo = grant.repo()?;

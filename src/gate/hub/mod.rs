@@ -1,5 +1,6 @@
 //! The Hugging Face Hub's API, as stock clients speak it. One endpoint a file.
 
+pub mod access;
 pub mod branch;
 mod card;
 pub mod commit;

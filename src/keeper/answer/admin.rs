@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use strongroom_protocol::admin::{AdminCommand, AdminReply};
-use strongroom_protocol::{Call, Credential, Refusal, Reply};
+use strongroom_protocol::{AccessCommand, Call, Credential, Refusal, Reply};
 
 use super::about;
 use super::authorize::may;
@@ -47,7 +47,9 @@ impl Core {
             AdminCommand::AuditTile(tile) => self.tile(tile).await?,
             AdminCommand::AuditRecords { log, from, since_ms } => self.records(*log, *from, *since_ms).await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
-            AdminCommand::Share(_) => self.with_usage(shown).await?,
+            AdminCommand::Share(_) | AdminCommand::Access(AccessCommand::Approve { .. }) => {
+                self.with_usage(shown).await?
+            }
             AdminCommand::Incident(command) => self.incident(&call, credential.as_ref(), command, shown).await?,
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
@@ -58,8 +60,13 @@ impl Core {
     /// Whether policy lets the subject give the command. Shares are judged in the repository that each is of, approvals by what
     /// is approved; a token is exchanged by whoever has it.
     pub(super) fn permits(&self, state: &State, subject: &Subject, command: &AdminCommand) -> bool {
-        let there =
-            matches!(command, AdminCommand::Share(_) | AdminCommand::Approval(_) | AdminCommand::TokenClaim { .. });
+        let there = matches!(
+            command,
+            AdminCommand::Share(_)
+                | AdminCommand::Access(_)
+                | AdminCommand::Approval(_)
+                | AdminCommand::TokenClaim { .. }
+        );
         there || may(state, subject, command.action(), None, None)
     }
 
@@ -73,6 +80,7 @@ impl Core {
                 self.user_recipient(state, name, recipient.as_deref(), record)
             }
             AdminCommand::Share(command) => self.share(state, subject, command, record),
+            AdminCommand::Access(command) => self.access(state, subject, command, record),
             AdminCommand::RoleGrant { user, role, place } => self.role_grant(state, user, *role, place, record),
             AdminCommand::RoleRevoke { user, role, place } => self.role_revoke(state, user, *role, place, record),
             AdminCommand::RoleList => self.role_list(state),

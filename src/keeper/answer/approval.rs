@@ -76,6 +76,8 @@ impl Core {
                 (id, ends_ms, vec![Change::Act(ActChange::Asked(id, Box::new(act)))])
             }
         };
+        // The share that it would make is not there yet.
+        record.share = None;
         (record.outcome, record.reason) = ("pending".to_owned(), format!("approval {id}: {why}"));
         let until = time(ends_ms);
         let text = format!(

@@ -266,7 +266,8 @@ fn fits(purpose: &Purpose, action: Action) -> bool {
 /// The number of no namespace and no repository: theirs begin with 1.
 const NOBODYS: u64 = 0;
 
-/// The same work and the same refusal whether the repository is not there, is locked, or may not be seen.
+/// The same work and the same refusal whether the repository is not there, is locked, or may not be seen; another one only to
+/// those to whom it was disclosed.
 fn judge_found(
     state: &State,
     subject: Subject,
@@ -283,6 +284,7 @@ fn judge_found(
     let readable = of(Action::RepoRead);
     let stopped = id.is_some_and(|id| state.stops.contains_key(&Stop::Repo(id)));
     let visible = found.is_some() && !stopped;
+    let known = may(state, &subject, Action::RepoAsk, namespace, id);
     if stopped {
         record.reason = "repository locked".to_owned();
     }
@@ -298,6 +300,10 @@ fn judge_found(
         _ if bare => readable.clone(),
         _ => Vec::new(),
     };
+    if let Some((id, repo)) = found.filter(|_| visible && known && readable.is_empty() && action != Action::KeyRecover)
+    {
+        return Err(super::ask::gated(state, &subject, id, repo));
+    }
     if !visible || readable.is_empty() && action != Action::KeyRecover {
         return Err(Refusal::NotFound);
     }

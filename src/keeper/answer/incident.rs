@@ -68,12 +68,12 @@ fn subject(state: &State, suspect: &Suspect) -> Result<Subject, Refusal> {
     }
 }
 
-/// What stops it: the principal, the token, all tokens of the share. Nothing yet where it is an address.
+/// What stops it: the principal, the token, the share. Nothing yet where it is an address.
 fn stops(subject: &Subject) -> Vec<Stop> {
     match subject {
         Subject::Token { id, .. } => vec![Stop::Token(*id)],
         Subject::Principal { id, .. } => vec![Stop::Principal(*id)],
-        Subject::Share { tokens, .. } => tokens.iter().copied().map(Stop::Token).collect(),
+        Subject::Share { id, .. } => vec![Stop::Share(*id)],
         Subject::Address { .. } => Vec::new(),
     }
 }
@@ -122,6 +122,9 @@ impl Core {
         let subject = subject(state, &query.suspect)?;
         let (changes, locked) =
             if query.lock { lock(state, &stops(&subject), record.time_ms) } else { Default::default() };
+        if let (true, Subject::Share { id, .. }) = (query.lock, &subject) {
+            super::share::about(state, *id, record);
+        }
         let until_ms = query.until_ms.unwrap_or(record.time_ms + 1);
         let scope = IncidentScope { subject, since_ms: query.since_ms, until_ms, sizes: Vec::new() };
         let opened = json!({"by": record.principal, "time": time(record.time_ms)});

@@ -1,7 +1,9 @@
 //! One file for each answer. What the gate may ask stands in [`Core::answer`]: nothing else is answered.
 
+mod access;
 mod admin;
 mod approval;
+mod ask;
 mod audit;
 mod authorize;
 mod claim;

@@ -308,6 +308,7 @@ impl Core {
     pub(super) fn token_revoke(&self, state: &State, id: u64, record: &mut Record) -> Outcome {
         record.subject = Some(format!("token {id}"));
         let token = state.tokens.get(&id).ok_or_else(|| invalid("no token has that id"))?;
+        token.body.share.into_iter().for_each(|share| super::share::about(state, share, record));
         let changes =
             if token.revoked_ms.is_none() { vec![Change::RevokeToken(id, record.time_ms)] } else { Vec::new() };
         Ok((json!({"revoked": id}), changes))

@@ -50,7 +50,7 @@ pub(super) fn accepted(state: &State, subject: &Subject) -> Result<(), Refusal> 
 /// The share, for who manages those of its repository; to anyone else it is one that is not there.
 fn managed<'a>(state: &'a State, subject: &Subject, id: u64, record: &mut Record) -> Result<&'a Share, Refusal> {
     let share = state.shares.get(&id).filter(|share| manages(state, subject, share)).ok_or(Refusal::NotFound)?;
-    about(state, id, share, record);
+    about_share(state, id, share, record);
     Ok(share)
 }
 
@@ -69,17 +69,22 @@ fn reads(state: &State, subject: &Subject, share: &Share) -> Result<(), Refusal>
     }
 }
 
-fn about(state: &State, id: u64, share: &Share, record: &mut Record) {
+/// Says which share a record is about.
+pub(super) fn about(state: &State, id: u64, record: &mut Record) {
+    state.shares.get(&id).into_iter().for_each(|share| about_share(state, id, share, record));
+}
+
+fn about_share(state: &State, id: u64, share: &Share, record: &mut Record) {
     let repo = state.repos.get(&share.repo);
     (record.share, record.repo_id) = (Some(id), Some(share.repo));
     record.repo = repo.map(|repo| repo.name.to_string());
     record.kind = repo.map(|repo| repo.kind.to_string());
 }
 
-fn shown(state: &State, id: u64, share: &Share) -> Value {
+pub(super) fn shown(state: &State, id: u64, share: &Share) -> Value {
     let name = |id: PrincipalId| state.principals.get(&id.0).map(|principal| principal.name.clone());
     let (body, repo) = (&share.body, state.repos.get(&share.repo));
-    let word = match share.over(state, now_ms()) {
+    let word = match share.over(id, state, now_ms()) {
         Some(reason) => reason,
         None if repo.is_none_or(|repo| repo.deleted_ms.is_some()) => "repository deleted",
         None if !share.is_accepted() => "terms not accepted",
@@ -137,7 +142,7 @@ impl Core {
             ShareCommand::Token { id } => {
                 let share = managed(state, subject, *id, record)?;
                 reads(state, subject, share)?;
-                if let Some(reason) = share.over(state, record.time_ms) {
+                if let Some(reason) = share.over(*id, state, record.time_ms) {
                     return Err(Refusal::Conflict(format!("no token is made for it: {reason}")));
                 }
                 let (token, change) = self.share_token(state, *id, share, record.time_ms)?;
@@ -168,6 +173,21 @@ impl Core {
     }
 
     fn share_create(&self, state: &State, subject: &Subject, spec: &ShareSpec, record: &mut Record) -> Outcome {
+        let (id, share) = self.share_make(state, subject, spec, record)?;
+        let (token, change) = self.share_token(state, id, &share, record.time_ms)?;
+        let mut shown = shown(state, id, &share);
+        (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
+        Ok((shown, vec![Change::Share(ShareChange::Made(id, Box::new(share))), change]))
+    }
+
+    /// A share as it will be, and its number.
+    pub(super) fn share_make(
+        &self,
+        state: &State,
+        subject: &Subject,
+        spec: &ShareSpec,
+        record: &mut Record,
+    ) -> Result<(u64, Share), Refusal> {
         // A token of a share makes none: policy knows no line for it.
         let allowed = self.judge_repo(state, subject.clone(), Action::ShareManage, spec.kind, &spec.repo, record)?;
         let repo = allowed.repo.ok_or(Refusal::NotFound)?;
@@ -218,15 +238,12 @@ impl Core {
             revoked_ms: None,
         };
         let id = State::next(&state.shares);
-        about(state, id, &share, record);
+        about_share(state, id, &share, record);
         record.revision = Some(commit.to_string());
         record.compartments = share.body.compartments.iter().map(ToString::to_string).collect();
         record.digest = share.body.terms.as_deref().map(|terms| sha256(terms).to_string());
         record.subject = Some(format!("share {id} with {}", principal.name));
-        let (token, change) = self.share_token(state, id, &share, created_ms)?;
-        let mut shown = shown(state, id, &share);
-        (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
-        Ok((shown, vec![Change::Share(ShareChange::Made(id, Box::new(share))), change]))
+        Ok((id, share))
     }
 
     fn check_life(&self, life_s: u64) -> Result<(), Refusal> {
@@ -237,7 +254,13 @@ impl Core {
         Err(invalid(format!("a share lives between 1 s and {days} days (shares.max_life_days)")))
     }
 
-    fn share_token(&self, state: &State, id: u64, share: &Share, now_ms: i64) -> Result<(Value, Change), Refusal> {
+    pub(super) fn share_token(
+        &self,
+        state: &State,
+        id: u64,
+        share: &Share,
+        now_ms: i64,
+    ) -> Result<(Value, Change), Refusal> {
         let text = token::generate().map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let token = Token {
             principal: share.principal,
@@ -253,19 +276,23 @@ impl Core {
         Ok((json!({"token": text.expose(), "token_id": number, "share": id}), Change::Token(number, token)))
     }
 
-    /// Adds what was used of each share that is shown.
+    /// Adds what was used of each share that is shown, and how many records are about it.
     pub(super) async fn with_usage(&self, mut shown: Value) -> Result<Value, Refusal> {
-        let rows = sqlx::query("SELECT share, bytes, downloads FROM share_usage");
-        let rows = rows.fetch_all(&self.database.reader).await;
-        let rows = rows.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let unavailable = |error: sqlx::Error| Refusal::Unavailable(error.to_string());
+        let text = "SELECT share_event.share, events, bytes, downloads FROM share_event \
+                    LEFT JOIN share_usage ON share_usage.share = share_event.share";
+        let rows = sqlx::query(text).fetch_all(&self.database.reader).await.map_err(unavailable)?;
         let mut used = BTreeMap::new();
         for row in &rows {
-            let number = |column| row.try_get::<i64, _>(column).map_err(|e| Refusal::Unavailable(e.to_string()));
-            used.insert(number("share")?, (number("bytes")?, number("downloads")?));
+            let number = |column| row.try_get::<Option<i64>, _>(column).map_err(unavailable);
+            let [share, events, bytes, downloads] = ["share", "events", "bytes", "downloads"].map(number);
+            used.insert(share?, [events?, bytes?, downloads?].map(Option::unwrap_or_default));
         }
         let add = |share: &mut Value| {
-            let (bytes, downloads) = share["id"].as_i64().and_then(|id| used.get(&id)).copied().unwrap_or_default();
+            let counts = share["id"].as_i64().and_then(|id| used.get(&Some(id))).copied();
+            let [events, bytes, downloads] = counts.unwrap_or_default();
             (share["used_bytes"], share["used_downloads"]) = (bytes.into(), downloads.into());
+            share["events"] = events.into();
         };
         if shown.get("ends").is_some() {
             add(&mut shown);

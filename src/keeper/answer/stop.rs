@@ -1,4 +1,4 @@
-//! Locks: a principal, a token or a repository stopped at once.
+//! Locks: a principal, a token, a share or a repository stopped at once.
 
 use serde_json::{Value, json};
 use strongroom_protocol::Refusal;
@@ -20,6 +20,9 @@ fn find(state: &State, subject: &LockSubject) -> Result<Stop, Refusal> {
         LockSubject::Token(id) => {
             state.tokens.contains_key(id).then_some(Stop::Token(*id)).ok_or_else(|| missing("token"))
         }
+        LockSubject::Share(id) => {
+            state.shares.contains_key(id).then_some(Stop::Share(*id)).ok_or_else(|| missing("share"))
+        }
         LockSubject::Repo(kind, name) => {
             state.repo(*kind, name).map(|(id, _)| Stop::Repo(id)).ok_or_else(|| missing("repository"))
         }
@@ -30,6 +33,7 @@ pub(super) fn text(state: &State, stop: Stop) -> String {
     match stop {
         Stop::Principal(id) => format!("user {}", state.principals.get(&id).map_or("?", |user| user.name.as_str())),
         Stop::Token(id) => format!("token {id}"),
+        Stop::Share(id) => format!("share {id}"),
         Stop::Repo(id) => {
             let repo = state.repos.get(&id);
             repo.map_or_else(|| "repo ?".to_owned(), |repo| format!("{} {}", repo.kind, repo.name))
@@ -37,10 +41,21 @@ pub(super) fn text(state: &State, stop: Stop) -> String {
     }
 }
 
+/// Names what is locked, and the share where that is one or a token of one.
+fn describe(state: &State, stop: Stop, record: &mut Record) {
+    record.subject = Some(text(state, stop));
+    let share = match stop {
+        Stop::Share(id) => Some(id),
+        Stop::Token(id) => state.tokens.get(&id).and_then(|token| token.body.share),
+        _ => None,
+    };
+    share.into_iter().for_each(|id| super::share::about(state, id, record));
+}
+
 impl Core {
     pub(super) fn lock_add(&self, state: &State, subject: &LockSubject, reason: &str, record: &mut Record) -> Outcome {
         let stop = find(state, subject)?;
-        record.subject = Some(text(state, stop));
+        describe(state, stop, record);
         record.reason = super::cut(reason, 1024);
         let held = state.stops.contains_key(&stop);
         let change = Change::Stop(stop, super::cut(reason, 1024), record.time_ms);
@@ -49,7 +64,7 @@ impl Core {
 
     pub(super) fn lock_remove(&self, state: &State, subject: &LockSubject, record: &mut Record) -> Outcome {
         let stop = find(state, subject)?;
-        record.subject = Some(text(state, stop));
+        describe(state, stop, record);
         if !state.stops.contains_key(&stop) {
             return Err(Refusal::Conflict("that is not locked".to_owned()));
         }

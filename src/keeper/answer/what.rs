@@ -67,12 +67,13 @@ pub(crate) fn rights(state: &State, whom: &Whom, id: u64, repo: &Repo) -> Vec<Va
                 let parts: Vec<&str> = parts.iter().map(|part| part.word()).collect();
                 found.push(json!({"action": action.word(), "compartments": parts}));
             }
-        } else if matches!(action, Action::RepoList | Action::RepoManage | Action::ShareManage | Action::RepoDelete)
-            && match &subject {
-                Some(subject) => may(state, subject, action, namespace, place),
-                None => state.policy.allows(&bare(action)),
-            }
-        {
+        } else if matches!(
+            action,
+            Action::RepoList | Action::RepoAsk | Action::RepoManage | Action::ShareManage | Action::RepoDelete
+        ) && match &subject {
+            Some(subject) => may(state, subject, action, namespace, place),
+            None => state.policy.allows(&bare(action)),
+        } {
             found.push(json!({"action": action.word()}));
         }
     }
@@ -110,8 +111,10 @@ impl Core {
                 }
             }
             // Its shares, each for their own tokens alone.
-            let of = |share: &&Share| share.principal.0 == whom.principal && share.over(&state, now_ms()).is_none();
-            let shares = state.shares.iter().filter(|(_, share)| whom.token.is_none() && of(share));
+            let of = |id: u64, share: &Share| {
+                share.principal.0 == whom.principal && share.over(id, &state, now_ms()).is_none()
+            };
+            let shares = state.shares.iter().filter(|(id, share)| whom.token.is_none() && of(**id, share));
             could.extend(shares.filter_map(|(id, share)| {
                 let repo = state.repos.get(&share.repo).filter(|repo| repo.deleted_ms.is_none())?;
                 let parts: Vec<&str> = share.body.compartments.iter().map(|part| part.word()).collect();

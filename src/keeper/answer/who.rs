@@ -12,6 +12,7 @@ use super::people::{place_text, time};
 use crate::log::{Filter, Record, search};
 use crate::policy::{Place, PrincipalId, Question};
 use crate::server::{Core, now_ms};
+use crate::share::Share;
 use crate::state::{Repo, State, Stop};
 
 /// Records that are read at once.
@@ -88,7 +89,8 @@ impl Core {
         };
         let people = state.principals.keys().copied().filter(|id| can_use(*id));
         let mut can: Vec<Value> = people.filter_map(|principal| by_role(state, principal, (id, repo), only)).collect();
-        let shares = state.shares.iter().filter(|(_, share)| share.repo == id && share.over(state, now_ms()).is_none());
+        let holds = |number: u64, share: &Share| share.repo == id && share.over(number, state, now_ms()).is_none();
+        let shares = state.shares.iter().filter(|(number, share)| holds(**number, share));
         can.extend(shares.filter(|(_, share)| can_use(share.principal.0)).filter_map(|(number, share)| {
             let mut parts = state.policy.compartments(&Question {
                 principal: share.principal,

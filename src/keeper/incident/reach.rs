@@ -181,7 +181,7 @@ impl Replay {
         let gone = state.principals.get(&principal).is_none_or(|principal| principal.removed_ms.is_some());
         let ended = match who {
             Who::Token(id, _) => state.tokens.get(&id).is_none_or(|token| dead(state, id, token, at_ms).is_some()),
-            Who::Share(id, _) => state.shares.get(&id).is_none_or(|share| share.over(state, at_ms).is_some()),
+            Who::Share(id, _) => state.shares.get(&id).is_none_or(|share| share.over(id, state, at_ms).is_some()),
             Who::Principal(_) => false,
         };
         gone || ended || state.stops.contains_key(&Stop::Principal(principal))
@@ -202,17 +202,17 @@ impl Replay {
             }
             Who::Share(share, _) => (Vec::new(), Some(share)),
         };
-        let of = |share: &Share| {
+        let of = |number: u64, share: &Share| {
             let asked = match who {
                 Who::Principal(_) => share.principal.0 == principal,
                 _ => false,
             };
-            asked && share.over(state, at_ms).is_none()
+            asked && share.over(number, state, at_ms).is_none()
         };
         let shares: Vec<Value> = state
             .shares
             .iter()
-            .filter(|entry| entry.1.repo == id && (share == Some(*entry.0) || of(entry.1)))
+            .filter(|entry| entry.1.repo == id && (share == Some(*entry.0) || of(*entry.0, entry.1)))
             .filter_map(|(number, share)| self.shown(*number, share, repo.namespace))
             .collect();
         if rights.is_empty() && shares.is_empty() {
@@ -277,6 +277,7 @@ impl Replay {
             Effect::Token { id, .. } | Effect::Revoked { token: id } => token(*id),
             Effect::Stop(Stop::Principal(id)) | Effect::Unstop(Stop::Principal(id)) => *id == principal || made(*id),
             Effect::Stop(Stop::Token(id)) | Effect::Unstop(Stop::Token(id)) => token(*id),
+            Effect::Stop(Stop::Share(id)) | Effect::Unstop(Stop::Share(id)) => own(*id),
             Effect::Share { id, .. }
             | Effect::ShareBegan { share: id, .. }
             | Effect::ShareLives { share: id, .. }

@@ -29,6 +29,9 @@ pub struct Record {
     /// Through which share, or about which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<u64>,
+    /// Its number among the records about that share, from 1, without gap. The log's writer gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_event: Option<u64>,
     /// From where.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub address: String,

@@ -1,6 +1,14 @@
-//! What shares allow to be read in all, counted as budgets are: where all keepers count it, in the transaction of the record.
+//! What is counted of shares, as budgets are: where all keepers count it, in the transaction of the record. What they allow
+//! to be read in all, and the records about each.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sqlx::AnyConnection;
+
+use super::record::Record;
+use crate::effect::Effect;
+use crate::state::State;
 
 /// What a decision uses of a share.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +54,61 @@ pub enum Over {
     Budget,
     /// The share's.
     Share,
+}
+
+/// The numbers that the records of one transaction get, each among those about its share.
+pub struct Events(BTreeMap<u64, Numbers>);
+
+#[derive(Default)]
+struct Numbers {
+    wanted: i64,
+    next: u64,
+}
+
+impl Events {
+    /// What these records need. A share that is not there, such as one that is not made after all, has no number.
+    pub fn of<'a>(records: impl Iterator<Item = &'a Record>, state: &State) -> Self {
+        let mut shares = BTreeMap::<u64, Numbers>::new();
+        for record in records {
+            let makes = |id| {
+                record.effects.iter().any(|effect| matches!(effect, Effect::Share { id: made, .. } if *made == id))
+            };
+            let known = record.share.filter(|id| state.shares.contains_key(id) || makes(*id));
+            known.into_iter().for_each(|id| shares.entry(id).or_default().wanted += 1);
+        }
+        Self(shares)
+    }
+
+    /// Takes them. The rows are locked in one order, until the transaction ends.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn count(&mut self, tx: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        for (share, numbers) in &mut self.0 {
+            let last: i64 = sqlx::query_scalar(
+                "INSERT INTO share_event (share, events) VALUES ($1, $2) ON CONFLICT (share) \
+                 DO UPDATE SET events = share_event.events + excluded.events RETURNING events",
+            )
+            .bind(i64::try_from(*share).unwrap_or(i64::MAX))
+            .bind(numbers.wanted)
+            .fetch_one(&mut *tx)
+            .await?;
+            numbers.next = u64::try_from(last - numbers.wanted).unwrap_or(0) + 1;
+        }
+        Ok(())
+    }
+
+    /// The record with its number, where it has one.
+    pub fn numbered<'a>(&mut self, record: &'a Record) -> Cow<'a, Record> {
+        match record.share.and_then(|share| self.0.get_mut(&share)) {
+            None => Cow::Borrowed(record),
+            Some(numbers) => {
+                let share_event = Some(numbers.next);
+                numbers.next += 1;
+                Cow::Owned(Record { share_event, ..record.clone() })
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::history;
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::seat::Seat;
-use super::share::Over;
+use super::share::{Events, Over};
 use super::tiles::{Tiles, TilesError};
 use crate::change::{Change, ChangeError, publish};
 use crate::follow::Follow;
@@ -371,6 +371,9 @@ impl Writer {
                 refused.extend(self.counted.spend(&mut tx, charge, &mut seen).await?.map(|over| (*at, over)));
             }
         }
+        let landing = entries.iter().enumerate().filter(|(at, entry)| !stale(entry) && !refused.contains_key(at));
+        let mut events = Events::of(landing.map(|(_, entry)| &entry.record), &self.follow.state().read());
+        events.count(&mut tx).await?;
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
         let (mut used, mut moved) = (BTreeMap::new(), Moves::new());
         for (at, entry) in entries.iter().enumerate() {
@@ -380,8 +383,8 @@ impl Writer {
                 Err(LogError::OverBudget(*over))
             } else {
                 let place = (self.seat.log, tiles.size());
-                let leaf =
-                    StoredLeaf::seal(&self.keys, &mut self.indexes, place, &entry.record, entry.heads.to_string())?;
+                let (record, heads) = (events.numbered(&entry.record), entry.heads.to_string());
+                let leaf = StoredLeaf::seal(&self.keys, &mut self.indexes, place, &record, heads)?;
                 tiles.append(leaf.hash());
                 used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
                 let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
