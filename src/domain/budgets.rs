@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compartment::Compartment;
 
 /// Whose a budget is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Actor {
     /// A principal, over all of their tokens.

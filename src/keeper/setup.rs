@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_database::{Database, Remote, Source};
-use strongroom_domain::{Role, check_namespace};
+use strongroom_domain::{BudgetFileError, Budgets, Role, check_namespace};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
@@ -42,14 +42,12 @@ pub struct Settings {
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
     pub share_life_max_s: u64,
-    /// Bytes a principal may read in a day.
-    pub budget_bytes: u64,
-    /// Repositories a principal may read in a day.
-    pub budget_repos: u64,
     /// Text of `policies/model.conf`.
     pub model: String,
     /// Text of `policies/roles.csv`.
     pub roles: String,
+    /// Text of `policies/budgets.toml`.
+    pub budgets: String,
 }
 
 /// Why the keeper does not start.
@@ -76,6 +74,9 @@ pub enum SetupError {
     /// The policy files.
     #[error(transparent)]
     Roles(#[from] RoleFileError),
+    /// The budgets.
+    #[error("budgets.toml: {0}")]
+    Budgets(#[from] BudgetFileError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -104,8 +105,10 @@ pub const TABLES: &[&str] = &[
     "share",
     "share_usage",
     "stop",
-    "usage",
-    "usage_repo",
+    "budget",
+    "repo_bytes",
+    "coverage",
+    "coverage_object",
     "audit_leaf",
     "policy_record",
     "audit_tile",
@@ -180,6 +183,7 @@ async fn start(
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
     let recovery = settings.recovery_recipients()?;
+    let budgets = Arc::new(Budgets::from_toml(&settings.budgets)?);
     let held = Held::new(root, settings.root.clone(), recovery);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
@@ -199,6 +203,7 @@ async fn start(
         held,
         database,
         settings,
+        budgets,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
         rotating: tokio::sync::Mutex::new(()),

@@ -41,10 +41,9 @@ pub async fn house(name: &str) -> House {
         recovery: Vec::new(),
         token_life_max_s: 3600,
         share_life_max_s: 3600,
-        budget_bytes: 1 << 40,
-        budget_repos: 100,
         model: include_str!("../../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../../policies/roles.csv").to_owned(),
+        budgets: include_str!("../../../../policies/budgets.toml").to_owned(),
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();
