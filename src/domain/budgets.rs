@@ -101,8 +101,9 @@ pub struct Budget {
 impl std::fmt::Display for Budget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let long = match self.within {
+            Window::Hour => "an hour",
+            Window::Day => "a day",
             Window::Quarter => "90 days",
-            within => within.word(),
         };
         write!(f, "{} in {long} of this {}", self.what, self.of.word())
     }
