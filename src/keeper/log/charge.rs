@@ -3,6 +3,7 @@
 //! A group of records works on one copy of each row: read at its first charge, written once after the last. The row of a
 //! principal is locked first; what is counted for its tokens and shares is read under that lock, on every keeper.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -164,21 +165,23 @@ impl Ledger {
     }
 
     async fn lock(&mut self, tx: &mut AnyConnection, who: Who) -> Result<&mut Spent, sqlx::Error> {
-        if !self.spent.contains_key(&who) {
-            let row = sqlx::query(
-                "INSERT INTO budget (actor, id, turns, body) VALUES ($1, $2, 1, $3) \
+        let held = match self.spent.entry(who) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(free) => {
+                let row = sqlx::query(
+                    "INSERT INTO budget (actor, id, turns, body) VALUES ($1, $2, 1, $3) \
                  ON CONFLICT (actor, id) DO UPDATE SET turns = budget.turns + 1 RETURNING body",
-            )
-            .bind(who.0.word())
-            .bind(number(who.1))
-            .bind(Vec::new())
-            .fetch_one(tx)
-            .await?;
-            let value = opened(&row.try_get::<Vec<u8>, _>("body")?)?;
-            self.spent.insert(who, Held { value, changed: false });
-        }
-        // Inserted above.
-        Ok(&mut self.spent.get_mut(&who).expect("it is there").value)
+                )
+                .bind(who.0.word())
+                .bind(number(who.1))
+                .bind(Vec::new())
+                .fetch_one(tx)
+                .await?;
+                let value = opened(&row.try_get::<Vec<u8>, _>("body")?)?;
+                free.insert(Held { value, changed: false })
+            }
+        };
+        Ok(&mut held.value)
     }
 
     /// What the piece adds to what an actor took of its compartment, if anything; or the line that this would cross.
@@ -247,41 +250,45 @@ impl Ledger {
     }
 
     async fn covered(&mut self, tx: &mut AnyConnection, class: Class) -> Result<&mut Covered, sqlx::Error> {
-        if !self.classes.contains_key(&class) {
-            let ((actor, id), repo, part) = class;
-            let row = sqlx::query(
-                "SELECT body FROM coverage WHERE actor = $1 AND id = $2 AND repo = $3 AND compartment = $4",
-            )
-            .bind(actor.word())
-            .bind(number(id))
-            .bind(number(repo))
-            .bind(part.word())
-            .fetch_optional(tx)
-            .await?;
-            let body = row.map(|row| row.try_get::<Vec<u8>, _>("body")).transpose()?;
-            let value = opened(&body.unwrap_or_default())?;
-            self.classes.insert(class, Held { value, changed: false });
-        }
-        // Inserted above.
-        Ok(&mut self.classes.get_mut(&class).expect("it is there").value)
+        let held = match self.classes.entry(class) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(free) => {
+                let ((actor, id), repo, part) = class;
+                let row = sqlx::query(
+                    "SELECT body FROM coverage WHERE actor = $1 AND id = $2 AND repo = $3 AND compartment = $4",
+                )
+                .bind(actor.word())
+                .bind(number(id))
+                .bind(number(repo))
+                .bind(part.word())
+                .fetch_optional(tx)
+                .await?;
+                let body = row.map(|row| row.try_get::<Vec<u8>, _>("body")).transpose()?;
+                let value = opened(&body.unwrap_or_default())?;
+                free.insert(Held { value, changed: false })
+            }
+        };
+        Ok(&mut held.value)
     }
 
     async fn taken(&mut self, tx: &mut AnyConnection, object: Object, size: u64) -> Result<&Taken, sqlx::Error> {
-        if !self.objects.contains_key(&object) {
-            let ((actor, id), name) = object;
-            let row = sqlx::query("SELECT body FROM coverage_object WHERE actor = $1 AND id = $2 AND object = $3")
-                .bind(actor.word())
-                .bind(number(id))
-                .bind(name.to_vec())
-                .fetch_optional(tx)
-                .await?;
-            let body = row.map(|row| row.try_get::<Vec<u8>, _>("body")).transpose()?;
-            let value: Option<Taken> = opened(&body.unwrap_or_default())?;
-            let value = value.unwrap_or_else(|| Taken::new(size));
-            self.objects.insert(object, Held { value, changed: false });
-        }
-        // Inserted above.
-        Ok(&self.objects.get(&object).expect("it is there").value)
+        let held = match self.objects.entry(object) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(free) => {
+                let ((actor, id), name) = object;
+                let row = sqlx::query("SELECT body FROM coverage_object WHERE actor = $1 AND id = $2 AND object = $3")
+                    .bind(actor.word())
+                    .bind(number(id))
+                    .bind(name.to_vec())
+                    .fetch_optional(tx)
+                    .await?;
+                let body = row.map(|row| row.try_get::<Vec<u8>, _>("body")).transpose()?;
+                let value: Option<Taken> = opened(&body.unwrap_or_default())?;
+                let value = value.unwrap_or_else(|| Taken::new(size));
+                free.insert(Held { value, changed: false })
+            }
+        };
+        Ok(&held.value)
     }
 
     /// Writes what changed.
@@ -333,10 +340,7 @@ const COMMIT_MAX: i64 = 1 << 50;
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn committed(
-    tx: &mut AnyConnection,
-    added: &BTreeMap<(u64, Compartment), u64>,
-) -> Result<(), sqlx::Error> {
+pub async fn committed(tx: &mut AnyConnection, added: &BTreeMap<(u64, Compartment), u64>) -> Result<(), sqlx::Error> {
     for ((repo, part), bytes) in added {
         // What is near the end of the numbers stays: no sum of ours overflows.
         sqlx::query(

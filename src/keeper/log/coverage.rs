@@ -217,7 +217,11 @@ mod tests {
         let (mut taken, mut covered) = (Taken::new(4 * MIB), Covered::default());
         take(&mut taken, &mut covered, hour - 1, 0..MIB);
         assert_eq!(take(&mut taken, &mut covered, hour, MIB..2 * MIB)[0], 2 * MIB, "a millisecond later, another hour");
-        assert_eq!(take(&mut taken, &mut covered, 2 * hour, 0..1)[0], MIB + 65_536, "what was taken two hours ago is not");
+        assert_eq!(
+            take(&mut taken, &mut covered, 2 * hour, 0..1)[0],
+            MIB + 65_536,
+            "what was taken two hours ago is not"
+        );
         assert_eq!(take(&mut taken, &mut covered, 9 * hour, 0..1)[0], 65_536);
         assert_eq!(take(&mut taken, &mut covered, 9 * hour, 0..1)[1..], [2 * MIB; 2], "in a day, each once");
     }

@@ -64,7 +64,12 @@ pub(super) async fn note_use(tx: &mut AnyConnection, token: u64, time_ms: i64) -
     Ok(())
 }
 
-pub(super) async fn note_move(tx: &mut AnyConnection, repo: u64, moved_ms: i64, by: (u64, u64)) -> Result<(), sqlx::Error> {
+pub(super) async fn note_move(
+    tx: &mut AnyConnection,
+    repo: u64,
+    moved_ms: i64,
+    by: (u64, u64),
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE repo SET moved_ms = $1, moved_log = $2, moved_seq = $3 WHERE id = $4")
         .bind(moved_ms)
         .bind(by.0 as i64)

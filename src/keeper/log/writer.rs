@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use sqlx::any::AnyRow;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use strongroom_audit::checkpoint::Checkpoint;
 use strongroom_audit::note::{Signer, VerifierKey};
 use strongroom_database::{Database, Lock};

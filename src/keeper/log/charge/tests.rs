@@ -50,8 +50,16 @@ struct Read {
     range: Range<u64>,
 }
 
-const WEIGHTS: Read =
-    Read { principal: 1, token: 1, share: None, repo: 1, part: Compartment::Weights, object: 1, size: GIB, range: 0..0 };
+const WEIGHTS: Read = Read {
+    principal: 1,
+    token: 1,
+    share: None,
+    repo: 1,
+    part: Compartment::Weights,
+    object: 1,
+    size: GIB,
+    range: 0..0,
+};
 
 impl Books {
     /// One transaction, as of a group of records; all of it is kept, as the writer does.
@@ -131,7 +139,10 @@ async fn repositories_are_counted_once_each_and_a_token_and_a_share_have_lines_o
     for token in [4, 5, 6] {
         assert_eq!(books.read(START, &read(token, 2, Some(8))).await, Ok(vec![]));
     }
-    assert_eq!(over(books.read(START, &read(7, 2, Some(8))).await).0, budget(Actor::Share, Counted::Bytes, Window::Day));
+    assert_eq!(
+        over(books.read(START, &read(7, 2, Some(8))).await).0,
+        budget(Actor::Share, Counted::Bytes, Window::Day)
+    );
     assert_eq!(books.read(START, &read(7, 2, Some(9))).await, Ok(vec![]), "another share");
 }
 
@@ -146,12 +157,13 @@ async fn a_share_read_by_five_tokens_in_ranges_out_of_order_trips_before_a_quart
     let steps = GIB / step;
     for turn in 0..4 * steps {
         // Each object front, back and middle; each token in its turn; minutes between.
-        let (object, at) = ((turn % 4) as u8, turn * 97 % steps);
+        let (object, at) = ((turn % 4) as u8, turn / 4 * 97 % steps);
         let (token, share) = (turn % 5, Some(7));
         let read = Read { token, share, object, range: at * step..(at + 1) * step, ..WEIGHTS };
         let now = START + turn as i64 * 60_000;
         let again = (0..3).map(|token| Read { token, ..read.clone() });
-        let mut said = books.group(now, &std::iter::once(read.clone()).chain(again).collect::<Vec<_>>()).await.into_iter();
+        let mut said =
+            books.group(now, &std::iter::once(read.clone()).chain(again).collect::<Vec<_>>()).await.into_iter();
         match said.next().expect("four answers") {
             Ok(lines) => {
                 taken += step;
@@ -209,7 +221,11 @@ async fn no_word_about_the_whole_moves_a_line_in_bytes_and_without_any_the_whole
     let whole = Read { range: 0..GIB, ..WEIGHTS };
     assert_eq!(over(books.read(START, &whole).await).1, None, "all at once never fits");
     let data = Read { part: Compartment::Data, object: 2, ..WEIGHTS };
-    assert_eq!(books.read(START, &Read { range: 0..MIB, ..data.clone() }).await, Ok(vec![]), "as much as is always let go");
+    assert_eq!(
+        books.read(START, &Read { range: 0..MIB, ..data.clone() }).await,
+        Ok(vec![]),
+        "as much as is always let go"
+    );
     assert!(books.read(START, &Read { range: MIB..MIB + 1, ..data }).await.is_err());
 }
 
@@ -274,7 +290,8 @@ async fn thirty_days_of_ordinary_pulls_cross_no_line_of_those_that_are_shipped()
     let now = START + 30 * DAY;
     let mut taken = 0;
     for object in 0..=u8::MAX {
-        let read = Read { principal: 6, part: Compartment::Logs, object, size: 40 * MIB, range: 0..40 * MIB, ..WEIGHTS };
+        let read =
+            Read { principal: 6, part: Compartment::Logs, object, size: 40 * MIB, range: 0..40 * MIB, ..WEIGHTS };
         match books.read(now, &read).await {
             Ok(_) => taken += 40 * MIB,
             Err(_) => break,
