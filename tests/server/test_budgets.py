@@ -15,7 +15,7 @@ from weed import PROGRAM as WEED
 MIB = 1 << 20
 QUARTER = """
 [share]
-coverage = [{ compartment = "weights", within = "90days", soft = 10, hard = 25 }]
+coverage = [{ compartment = "weights", within = "90days", soft = 10, hard = 24 }]
 """
 
 
@@ -60,7 +60,7 @@ def test_a_share_read_with_five_tokens_in_ranges_out_of_order_ends_before_a_quar
     budget = {"of": "share", "what": {"coverage": "weights"}, "within": "90days"}
     assert refused.json()["budget"] == budget and "coverage of weights" in refused.json()["error"]
     assert int(refused.headers["Retry-After"]) == refused.json()["retry_after"] > 24 * 3600
-    assert 8 * MIB / 5 < len(taken) * step <= 8 * MIB / 4
+    assert 8 * MIB / 5 < len(taken) * step < 8 * MIB / 4
     for holder in holders:
         assert holder.http("GET", path, headers=asked).status == 429, "with any of its tokens"
         assert holder.http("GET", "/admin/llm/resolve/main/README.md").body == b"words", "another compartment"
@@ -134,7 +134,7 @@ def test_what_two_replicas_give_out_is_counted_together(tmp_path):
             if answer.status == 429:
                 break
             got += len(answer.body)
-        assert got == MIB and answer.json()["budget"]["of"] == "principal"
+        assert 4 * MIB / 5 < got < MIB and answer.json()["budget"]["of"] == "principal"
         assert all(one.http("GET", "/admin/llm/resolve/main/model.safetensors", headers=asked).status == 429 for one in replicas)
     finally:
         fleet.remove()

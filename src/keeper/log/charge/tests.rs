@@ -146,7 +146,7 @@ async fn repositories_are_counted_once_each_and_a_token_and_a_share_have_lines_o
     assert_eq!(books.read(START, &read(7, 2, Some(9))).await, Ok(vec![]), "another share");
 }
 
-const QUARTER: &str = "coverage = [{ compartment = \"weights\", within = \"90days\", soft = 10, hard = 25 }]";
+const QUARTER: &str = "coverage = [{ compartment = \"weights\", within = \"90days\", soft = 10, hard = 24 }]";
 
 #[tokio::test]
 async fn a_share_read_by_five_tokens_in_ranges_out_of_order_trips_before_a_quarter_and_rereading_adds_nothing() {
@@ -232,7 +232,7 @@ async fn no_word_about_the_whole_moves_a_line_in_bytes_and_without_any_the_whole
 #[tokio::test]
 async fn two_keepers_count_together_and_a_group_as_one_after_the_other() {
     let mut first = books("two", &format!("[principal]\nbytes_per_day = {{ hard = \"6MiB\" }}\n{QUARTER}")).await;
-    first.commit(1, Compartment::Weights, 16 * MIB).await;
+    first.commit(1, Compartment::Weights, 17 * MIB).await;
     let (database, budgets) = (first.database.clone(), first.budgets.clone());
     let mut second = Books { database, budgets, known: Known::default(), folder: first.folder.join("none") };
     let read = |at: u64| Read { size: 16 * MIB, range: at * MIB..(at + 1) * MIB, ..WEIGHTS };
