@@ -209,7 +209,8 @@ async fn a_drip_over_days_trips_before_a_quarter_though_each_keeper_forgets_and_
 #[tokio::test]
 async fn no_word_about_the_whole_moves_a_line_in_bytes_and_without_any_the_whole_is_what_was_taken() {
     let text = "[principal]\ncoverage = [\n{ compartment = \"weights\", within = \"day\", hard = 25, hard_bytes = \"8MiB\" },\n\
-                { compartment = \"data\", within = \"day\", hard = 25, from = \"1MiB\" }]";
+                { compartment = \"data\", within = \"day\", hard = 25, from = \"1MiB\" },\n\
+                { compartment = \"docs\", within = \"day\", hard = 100 }]";
     let mut books = books("whole", text).await;
     for _ in 0..3 {
         books.commit(1, Compartment::Weights, u64::MAX).await;
@@ -227,6 +228,8 @@ async fn no_word_about_the_whole_moves_a_line_in_bytes_and_without_any_the_whole
         "as much as is always let go"
     );
     assert!(books.read(START, &Read { range: MIB..MIB + 1, ..data }).await.is_err());
+    let docs = Read { part: Compartment::Docs, object: 3, range: 0..MIB, ..WEIGHTS };
+    assert_eq!(books.read(START, &docs).await, Ok(vec![]), "all of it, where all of it may be taken");
 }
 
 #[tokio::test]
