@@ -35,11 +35,10 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         recovery: Vec::new(),
         token_life_max_s: 3600,
         share_life_max_s: 3600,
-        budget_bytes: 1 << 40,
-        budget_repos: 1 << 40,
         model: MODEL.to_owned(),
         roles: ROLES.to_owned(),
         dual_control: DUAL_CONTROL.to_owned(),
+        budgets: include_str!("../policies/budgets.toml").to_owned(),
     }
 }
 

@@ -57,9 +57,17 @@ CREATE TABLE ask (
   body_sealed BLOB NOT NULL, UNIQUE (principal, repo));
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
--- What a principal used in a day (days since 1970, UTC).
-CREATE TABLE usage (principal BIGINT NOT NULL, day BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (principal, day));
-CREATE TABLE usage_repo (principal BIGINT NOT NULL, day BIGINT NOT NULL, repo BIGINT NOT NULL, PRIMARY KEY (principal, day, repo));
+-- What a principal, a token or a share used of its budgets in this hour and this day. `turns` counts how often its row was
+-- locked; what is counted for a principal's tokens and shares is written under the lock of the principal's row.
+CREATE TABLE budget (actor TEXT NOT NULL, id BIGINT NOT NULL, turns BIGINT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (actor, id));
+-- Bytes that were ever committed to a compartment, as the gate said in the record of each commit.
+CREATE TABLE repo_bytes (repo BIGINT NOT NULL, compartment TEXT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (repo, compartment));
+-- How many unique bytes of it an actor took, in each window; and of each object (a keyed hash of its file key), which: a bitmap.
+CREATE TABLE coverage (
+  actor TEXT NOT NULL, id BIGINT NOT NULL, repo BIGINT NOT NULL, compartment TEXT NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (actor, id, repo, compartment));
+CREATE TABLE coverage_object (
+  actor TEXT NOT NULL, id BIGINT NOT NULL, object BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (actor, id, object));
 -- Each keeper that runs writes a log of its own. `heads` names in the clear how far the others were.
 CREATE TABLE audit_leaf (
   log BIGINT NOT NULL, seq BIGINT NOT NULL, time_ms BIGINT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL, generation BIGINT NOT NULL,

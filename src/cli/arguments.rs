@@ -1,7 +1,7 @@
 //! What may be typed.
 
-mod approval;
 mod access;
+mod approval;
 mod audit;
 mod backup;
 mod incident;
@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
-pub use approval::Approval;
 pub use access::Access;
+pub use approval::Approval;
 pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};

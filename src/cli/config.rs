@@ -27,7 +27,6 @@ struct File {
     root_key: RootKeyFile,
     tokens: TokensFile,
     shares: SharesFile,
-    budget: BudgetFile,
     policies: PoliciesFile,
 }
 
@@ -148,19 +147,6 @@ impl Default for SharesFile {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BudgetFile {
-    gib_per_day: u64,
-    repositories_per_day: u64,
-}
-
-impl Default for BudgetFile {
-    fn default() -> Self {
-        Self { gib_per_day: 1024, repositories_per_day: 1000 }
-    }
-}
-
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PoliciesFile {
@@ -256,16 +242,14 @@ pub struct Config {
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
     pub share_life_max_s: u64,
-    /// Bytes a principal may read in a day.
-    pub budget_bytes: u64,
-    /// Repositories a principal may read in a day.
-    pub budget_repos: u64,
     /// Text of `policies/model.conf`.
     pub model: String,
     /// Text of `policies/roles.csv`.
     pub roles: String,
     /// Text of `policies/dual-control.toml`.
     pub dual_control: String,
+    /// Text of `policies/budgets.toml`.
+    pub budgets: String,
     /// Text of `policies/compartments.toml`.
     pub compartments: String,
 }
@@ -362,11 +346,10 @@ impl Config {
             recovery: file.root_key.recovery,
             token_life_max_s: file.tokens.life_max,
             share_life_max_s: u64::from(file.shares.max_life_days.get()) * 24 * 3600,
-            budget_bytes: file.budget.gib_per_day.saturating_mul(1 << 30),
-            budget_repos: file.budget.repositories_per_day,
             model: policy("model.conf", include_str!("../../policies/model.conf"))?,
             roles: policy("roles.csv", include_str!("../../policies/roles.csv"))?,
             dual_control: policy("dual-control.toml", include_str!("../../policies/dual-control.toml"))?,
+            budgets: policy("budgets.toml", include_str!("../../policies/budgets.toml"))?,
             compartments: policy("compartments.toml", include_str!("../../policies/compartments.toml"))?,
         })
     }
@@ -436,11 +419,10 @@ impl Config {
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
             share_life_max_s: self.share_life_max_s,
-            budget_bytes: self.budget_bytes,
-            budget_repos: self.budget_repos,
             model: self.model.clone(),
             roles: self.roles.clone(),
             dual_control: self.dual_control.clone(),
+            budgets: self.budgets.clone(),
         })
     }
 

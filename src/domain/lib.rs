@@ -4,6 +4,8 @@
 //! check. Errors say what is wrong in words a client may see; they never repeat the input.
 
 mod action;
+mod budgets;
+mod budgets_file;
 mod compartment;
 mod compartment_file;
 mod digest;
@@ -17,6 +19,8 @@ mod revision;
 mod wire;
 
 pub use action::{Action, Role};
+pub use budgets::{Actor, Budget, Budgets, Counted, CoverageLine, Line, Lines, Window};
+pub use budgets_file::BudgetFileError;
 pub use compartment::{Compartment, CompartmentRules, RuleError};
 pub use compartment_file::CompartmentFileError;
 pub use digest::{Commit, DigestError, GitBlob, Sha256};

@@ -119,10 +119,16 @@ impl From<Refusal> for Refused {
             Refusal::Gated(_) => Self { code: Some("GatedRepo"), ..Self::new(StatusCode::FORBIDDEN, text) },
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
             Refusal::Invalid(_) => Self::bad(text),
-            Refusal::OverBudget(seconds) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, text).with_header(header::RETRY_AFTER, seconds.to_string())
+            Refusal::OverBudget(budget, seconds) => {
+                let body = serde_json::json!({"error": text, "budget": budget, "retry_after": seconds});
+                let refused = Self { code: Some("OverBudget"), ..Self::new(StatusCode::TOO_MANY_REQUESTS, text) };
+                let refused = refused.with_body(body);
+                match seconds {
+                    Some(seconds) => refused.with_header(header::RETRY_AFTER, seconds.to_string()),
+                    None => refused,
+                }
             }
-            Refusal::ShareSpent => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
+            Refusal::ShareSpent => Self { code: Some("ShareSpent"), ..Self::new(StatusCode::TOO_MANY_REQUESTS, text) },
             Refusal::Later(seconds) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with_header(header::RETRY_AFTER, seconds.to_string())
             }

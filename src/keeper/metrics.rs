@@ -51,7 +51,7 @@ pub fn appended(since: Instant, result: Result<&u64, &LogError>) {
 /// A decision is recorded and about to be released.
 pub fn decided(refusal: Option<&Refusal>) {
     match refusal {
-        Some(Refusal::OverBudget(_) | Refusal::ShareSpent) => OVER_BUDGET.add(1),
+        Some(Refusal::OverBudget(..) | Refusal::ShareSpent) => OVER_BUDGET.add(1),
         Some(Refusal::Credential) => LOGINS.add(1),
         _ => {}
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use strongroom_database::Database;
-use strongroom_domain::Action;
+use strongroom_domain::{Action, Budgets};
 use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -51,6 +51,7 @@ pub struct Core {
     pub(crate) settings: Settings,
     /// What needs a second person.
     pub(crate) dual: Dual,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,

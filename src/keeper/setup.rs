@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_database::{Database, Remote, Source};
-use strongroom_domain::{DualControl, DualControlError, Role, check_namespace};
+use strongroom_domain::{BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
@@ -43,16 +43,14 @@ pub struct Settings {
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
     pub share_life_max_s: u64,
-    /// Bytes a principal may read in a day.
-    pub budget_bytes: u64,
-    /// Repositories a principal may read in a day.
-    pub budget_repos: u64,
     /// Text of `policies/model.conf`.
     pub model: String,
     /// Text of `policies/roles.csv`.
     pub roles: String,
     /// Text of `policies/dual-control.toml`.
     pub dual_control: String,
+    /// Text of `policies/budgets.toml`.
+    pub budgets: String,
 }
 
 /// Why the keeper does not start.
@@ -82,6 +80,9 @@ pub enum SetupError {
     /// The two-person rule.
     #[error(transparent)]
     DualControl(#[from] DualControlError),
+    /// The budgets.
+    #[error("budgets.toml: {0}")]
+    Budgets(#[from] BudgetFileError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -113,8 +114,10 @@ pub const TABLES: &[&str] = &[
     "share_event",
     "ask",
     "stop",
-    "usage",
-    "usage_repo",
+    "budget",
+    "repo_bytes",
+    "coverage",
+    "coverage_object",
     "audit_leaf",
     "policy_record",
     "audit_tile",
@@ -189,6 +192,7 @@ async fn start(
     database: Database,
 ) -> Result<Arc<Core>, SetupError> {
     let recovery = settings.recovery_recipients()?;
+    let budgets = Arc::new(Budgets::from_toml(&settings.budgets)?);
     let held = Held::new(root, settings.root.clone(), recovery);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
@@ -211,6 +215,7 @@ async fn start(
         database,
         settings,
         dual,
+        budgets,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
         rotating: tokio::sync::Mutex::new(()),

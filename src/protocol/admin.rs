@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
-use crate::approval::ApprovalCommand;
 use crate::access::AccessCommand;
+use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};

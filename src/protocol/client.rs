@@ -1,6 +1,6 @@
 //! The gate's end: one method for each request. Only here does a decision become a [`Grant`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -276,8 +276,25 @@ impl Keeper {
         compartments: Vec<Compartment>,
         moved_ms: Option<i64>,
     ) -> Result<(), Refusal> {
-        let grant = grant.id();
-        self.done(Request::Wrote { grant, what: what.to_owned(), subject, digest, compartments, moved_ms }).await
+        let (grant, what, added) = (grant.id(), what.to_owned(), BTreeMap::new());
+        self.done(Request::Wrote { grant, what, subject, digest, compartments, moved_ms, added }).await
+    }
+
+    /// The same of a commit, with the bytes that it adds to compartments.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn committed(
+        &self,
+        grant: &Grant,
+        (branch, digest): (String, String),
+        compartments: Vec<Compartment>,
+        added: BTreeMap<Compartment, u64>,
+        moved_ms: Option<i64>,
+    ) -> Result<(), Refusal> {
+        let (grant, what, digest) = (grant.id(), "commit".to_owned(), Some(digest));
+        let subject = branch;
+        self.done(Request::Wrote { grant, what, subject, digest, compartments, moved_ms, added }).await
     }
 
     /// Records a request that was refused before any decision.

@@ -16,8 +16,8 @@ mod secret;
 mod share;
 mod tile;
 
-pub use approval::ApprovalCommand;
 pub use access::{AccessCommand, AccessStatus, Asker};
+pub use approval::ApprovalCommand;
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};
 pub use reply::{GrantParts, Listed, MetaKeys, PartKeys, Purpose, Refusal, Reply, RepoParts};

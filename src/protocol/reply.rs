@@ -1,7 +1,7 @@
 //! What the keeper may answer.
 
 use serde::{Deserialize, Serialize};
-use strongroom_domain::{Compartment, RepoKind, RepoName, Sha256};
+use strongroom_domain::{Budget, Compartment, RepoKind, RepoName, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::admin::AdminReply;
@@ -36,9 +36,9 @@ pub enum Refusal {
     /// Not well formed.
     #[error("{0}")]
     Invalid(String),
-    /// The principal's budget is spent.
-    #[error("the budget of this principal is spent; it grows again in {0} s, or an administrator raises it")]
-    OverBudget(u64),
+    /// It would cross the hard line of a budget; in so many seconds there is room for it again, if ever.
+    #[error("a budget is spent: {0}; {room}an administrator may raise it", room = room(*.1))]
+    OverBudget(Budget, Option<u64>),
     /// What a share allows in bytes or downloads is used.
     #[error("what this share allows to be read is used; whoever shared it can make another")]
     ShareSpent,
@@ -54,6 +54,10 @@ pub enum Refusal {
     /// The log, the database or a key can't be reached: nothing was done.
     #[error("the server can't answer now: {0}")]
     Unavailable(String),
+}
+
+fn room(seconds: Option<u64>) -> String {
+    seconds.map(|seconds| format!("there is room again in {seconds} s, or ")).unwrap_or_default()
 }
 
 /// Keys of sealed metadata: names, sizes, digests of one compartment, or what a whole repository shares.

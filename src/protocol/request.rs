@@ -1,5 +1,6 @@
 //! What the gate may ask.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -184,6 +185,8 @@ pub enum Request {
         compartments: Vec<Compartment>,
         /// When the commit was made to which `main` moves with this, Unix milliseconds.
         moved_ms: Option<i64>,
+        /// Bytes that a commit adds to compartments.
+        added: BTreeMap<Compartment, u64>,
     },
     /// A request that reached a route and was refused before any decision.
     Reject {

@@ -110,7 +110,8 @@ impl ShareCommand {
 }
 
 /// Words in the log of what is done about one share, and not with its tokens.
-pub const SHARE_WORDS: [&str; 13] = [
+pub const SHARE_WORDS: [&str; 14] = [
+    "approval.approve",
     "share.create",
     "share.show",
     "share.extend",

@@ -238,6 +238,16 @@ class Server:
         return Person(self, None, self.folder / "home-stranger")
 
 
+def with_budgets(folder, text):
+    """Configuration of a server whose budgets are these, and whose other policies are those that are shipped."""
+    policies = Path(folder) / "policies"
+    policies.mkdir(parents=True)
+    for file in (Path(__file__).parents[2] / "policies").iterdir():
+        (policies / file.name).write_bytes(file.read_bytes())
+    (policies / "budgets.toml").write_text(text)
+    return f'[policies]\nfolder = "{policies}"\n'
+
+
 @pytest.fixture
 def make_server(tmp_path_factory):
     """A server of the test's own, with a configuration of its own."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import PROGRAM, commit
+from conftest import PROGRAM, commit, with_budgets
 
 prometheus = pytest.importorskip("prometheus_client.parser", reason="no prometheus_client")
 
@@ -113,8 +113,8 @@ def test_what_happens_is_counted_once(server, owner, monitor):
             assert buckets == sorted(buckets) and buckets[-1] == count
 
 
-def test_a_spent_budget_and_a_stop_are_counted(make_server):
-    server = make_server("[budget]\ngib_per_day = 0\n")
+def test_a_spent_budget_and_a_stop_are_counted(make_server, tmp_path):
+    server = make_server(with_budgets(tmp_path, '[principal]\nbytes_per_day = { hard = "4B" }\n'))
     server.owner.hf("repos", "create", "admin/dear")
     commit(server.owner, "admin/dear", {"README.md": b"words"})
     assert server.owner.http("GET", "/admin/dear/resolve/main/README.md").status == 429

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Person, commit
+from conftest import Person, commit, with_budgets
 
 FILES = {
     "README.md": b"# public words\n",
@@ -487,11 +487,12 @@ def test_a_record_is_proved_to_be_in_the_log(server, owner, repo):
 # 6. The damage has a bound and a list
 
 
-def test_a_budget_ends_the_reading(make_server):
-    server = make_server("[budget]\ngib_per_day = 0\n")
+def test_a_budget_ends_the_reading(make_server, tmp_path):
+    server = make_server(with_budgets(tmp_path, '[principal]\nbytes_per_day = { hard = "7B" }\n'))
     owner = server.owner
     owner.hf("repos", "create", "admin/x")
     commit(owner, "admin/x", {"a.md": b"words", "empty.md": b""})
+    assert owner.http("GET", "/admin/x/resolve/main/a.md").status == 200
     answer = owner.http("GET", "/admin/x/resolve/main/a.md")
     assert answer.status == 429 and int(answer.headers["Retry-After"]) > 0 and b"words" not in answer.body
     assert owner.http("GET", "/admin/x/resolve/main/empty.md").status == 200

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from conftest import PEERS, commit
+from conftest import PEERS, commit, with_budgets
 from fleet import Fleet, blob
 from postgres import programs
 from weed import HAPROXY
@@ -188,7 +188,7 @@ def test_a_stop_on_one_replica_ends_an_open_download_on_the_other_within_a_secon
 
 
 def test_a_budget_is_one_for_all_replicas(fleet, tmp_path):
-    fleet = Fleet(tmp_path, more="[budget]\ngib_per_day = 1\nrepositories_per_day = 2\n", beside=fleet)
+    fleet = Fleet(tmp_path, more=with_budgets(tmp_path, "[principal]\nrepositories_per_day = { hard = 2 }\n"), beside=fleet)
     try:
         for name in ("one", "two", "three"):
             fleet.owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"})

@@ -1,7 +1,7 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
-mod approval;
 mod access;
+mod approval;
 mod audit;
 mod export;
 mod incident;

@@ -1,7 +1,7 @@
 //! `POST …/commit/{rev}`: NDJSON lines, taken one at a time, then one move of the branch.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use base64::Engine as _;
@@ -135,6 +135,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let keys = keys(&grant)?;
     let about = (header.summary.as_str(), header.description.as_str(), grant.parts().principal.as_str());
     let mut head = branch_head.target;
+    // Said once, however often the branch moves meanwhile: coverage is a part of what was ever committed.
+    let adds = Mutex::new(added(&operations));
     for _ in 0..ATTEMPTS {
         if let Some(parent) = &header.parent_commit
             && !head.to_string().starts_with(parent.as_str())
@@ -144,9 +146,11 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         let parent = gate.catalog.commit(parts.id, &parts.shared, head).await?;
         check_deletions(&gate, &grant, &parent, &operations).await?;
         let record = async |id: strongroom_domain::Commit, changed: Vec<Compartment>, time_ms: i64| {
-            let digest = Some(id.to_string());
             let moved_ms = (branch == "main").then_some(time_ms);
-            let recorded = gate.keeper.wrote(&grant, "commit", branch.clone(), digest, changed, moved_ms).await;
+            let mut adds = std::mem::take(&mut *adds.lock().unwrap_or_else(PoisonError::into_inner));
+            adds.retain(|part, _| changed.contains(part));
+            let about = (branch.clone(), id.to_string());
+            let recorded = gate.keeper.committed(&grant, about, changed, adds, moved_ms).await;
             recorded.map_err(Made::Refused)
         };
         let made = gate
@@ -179,6 +183,19 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         }
     }
     Err(Refused::moved())
+}
+
+/// Bytes that are new in each compartment: those that come with an envelope of their own.
+pub fn added(operations: &[Operation]) -> BTreeMap<Compartment, u64> {
+    let mut added = BTreeMap::new();
+    for operation in operations {
+        if let Operation::Put(_, placed) = operation
+            && placed.header.is_some()
+        {
+            *added.entry(placed.compartment).or_default() += placed.file.size;
+        }
+    }
+    added
 }
 
 /// Why a commit was not made.

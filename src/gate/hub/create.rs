@@ -89,15 +89,16 @@ async fn first_commit(gate: &Gate, grant: &Grant) -> Result<(), Refused> {
         facts: None,
     };
     let put = Operation::Put(path, Box::new(Placed { compartment, file, header: Some(received.header) }));
-    let keys: BTreeMap<_, _> = keys(grant)?;
+    let (keys, operations): (BTreeMap<_, _>, _) = (keys(grant)?, [put]);
+    let adds = super::commit::added(&operations);
     let about = ("initial commit", "", grant.parts().principal.as_str());
     let record = async |id: strongroom_domain::Commit, parts, time_ms| {
-        let digest = Some(id.to_string());
-        gate.keeper.wrote(grant, "commit", "main".to_owned(), digest, parts, Some(time_ms)).await.map_err(Refused::from)
+        let about = ("main".to_owned(), id.to_string());
+        gate.keeper.committed(grant, about, parts, adds.clone(), Some(time_ms)).await.map_err(Refused::from)
     };
     let shared = &parts.shared;
     let made: Result<_, Refused> =
-        gate.catalog.make_commit(parts.id, shared, &keys, None, "main", &[put], quota(parts), about, record).await;
+        gate.catalog.make_commit(parts.id, shared, &keys, None, "main", &operations, quota(parts), about, record).await;
     match made {
         // Two that make it at once: one of them did.
         Err(_) if gate.catalog.find_ref(parts.id, shared, "main").await?.is_some() => Ok(()),

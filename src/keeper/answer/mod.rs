@@ -49,8 +49,8 @@ impl Core {
             Request::Delivered { grant, path, start, end, bytes, complete } => {
                 self.answer_delivered(grant, path, start..end, bytes, complete).await
             }
-            Request::Wrote { grant, what, subject, digest, compartments, moved_ms } => {
-                self.answer_wrote(grant, (what, subject, digest), compartments, moved_ms).await
+            Request::Wrote { grant, what, subject, digest, compartments, moved_ms, added } => {
+                self.answer_wrote(grant, (what, subject, digest), compartments, moved_ms, added).await
             }
             Request::Reject { call, reason, status } => self.answer_reject(call, reason, status).await,
             Request::CreateRepo { call, credential, kind, namespace, name } => {

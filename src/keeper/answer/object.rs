@@ -95,6 +95,9 @@ impl Core {
                 let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
                 let key = header.open(&self.keys_of(state, &live)?.part(part).identity);
                 let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
+                if let Part::Compartment(part) = part {
+                    record.piece = self.piece(&live, part, &key, &object, range.clone());
+                }
                 Ok(Secret::new(*key.expose()))
             })
             .await?;
@@ -116,8 +119,9 @@ impl Core {
                 let identity = &keys.part(Part::Compartment(part)).identity;
                 // An identity made for this one object: what leaves opens nothing else.
                 let fresh = Identity::generate();
-                let header = Header::parse(&object.envelope).map_err(invalid)?;
-                let header = header.rewrap(identity, &[fresh.to_recipient()]).map_err(invalid)?;
+                let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
+                record.piece = self.piece(&live, part, &key, &object, 0..object.size);
+                let header = Header::seal(&key, &[fresh.to_recipient()]).map_err(invalid)?;
                 Ok((SecretText::new(fresh.to_secret_text().to_string()), header.as_bytes().to_vec()))
             })
             .await?;

@@ -52,8 +52,9 @@ impl Core {
                 let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
                 let keys = self.keys_of(state, &live)?;
                 let identity = &keys.part(Part::Compartment(part)).identity;
-                let header = Header::parse(&object.envelope).map_err(invalid)?;
-                Ok(header.rewrap(identity, &[recipient]).map_err(invalid)?.as_bytes().to_vec())
+                let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
+                record.piece = self.piece(&live, part, &key, &object, 0..object.size);
+                Ok(Header::seal(&key, &[recipient]).map_err(invalid)?.as_bytes().to_vec())
             })
             .await?;
         Ok(Reply::Envelopes(vec![header]))

@@ -1,5 +1,6 @@
 //! `Delivered`, `Wrote`, `Reject`, `Ticket`, `Renew`: what happens around a grant.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl Core {
         (what, subject, digest): (String, String, Option<String>),
         compartments: Vec<Compartment>,
         moved_ms: Option<i64>,
+        added: BTreeMap<Compartment, u64>,
     ) -> Result<Reply, Refusal> {
         self.recorded(|state, record| {
             let live = self.live(state, grant)?;
@@ -55,6 +57,7 @@ impl Core {
             record.compartments = compartments.iter().map(ToString::to_string).collect();
             if !writes(live.action)
                 || live.action == Action::RepoWrite && !compartments.iter().all(|part| live.compartments.contains(part))
+                || !added.keys().all(|part| compartments.contains(part))
             {
                 return Err(Refusal::NotFound);
             }
@@ -63,6 +66,7 @@ impl Core {
                 return Err(Refusal::Later(MOMENT_S));
             }
             // Nobody's list begins with what is to come.
+            record.added = added.clone();
             record.moved_ms = moved_ms.map(|moved| moved.min(record.time_ms));
             Ok(Reply::Done)
         })

@@ -1,28 +1,43 @@
-//! Budgets: what an opened object uses of them.
+//! Budgets: what an opened object uses of them, and what is said and done where that is too much.
 
-use strongroom_protocol::Refusal;
+use strongroom_domain::{Actor, Compartment};
+use strongroom_envelope::{FileKey, keyed_hash};
+use strongroom_protocol::{ObjectRef, Refusal};
 
-use crate::log::{Charge, Entry, Over, Record, ShareCharge};
+use crate::change::Change;
+use crate::grants::Live;
+use crate::log::{Charge, Over, Piece, Record, ShareCharge};
 use crate::metrics;
-use crate::server::{Core, now_ms};
-use crate::state::State;
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+use crate::server::Core;
+use crate::state::{State, Stop};
 
 impl Core {
+    /// What of an object is given out. It is known by its file key, which no gate can change without losing the content:
+    /// the same payload is the same object under each of its headers.
+    pub(super) fn piece(
+        &self,
+        live: &Live,
+        compartment: Compartment,
+        key: &FileKey,
+        object: &ObjectRef,
+        range: std::ops::Range<u64>,
+    ) -> Option<Piece> {
+        let repo = live.repo?;
+        let place: [&[u8]; 4] = [b"taken", &repo.to_be_bytes(), compartment.word().as_bytes(), key.expose()];
+        let hash = keyed_hash(&self.keys.index, &place);
+        let mut name = [0; 16];
+        name.copy_from_slice(&hash[..16]);
+        Some(Piece { repo, compartment, object: name, size: object.size, range })
+    }
+
     /// What a record uses. Putting together what one sent oneself is no reading.
     pub(crate) fn charge(&self, record: &Record) -> Option<Charge> {
-        let reads = matches!(record.action.as_str(), "object.open" | "object.rewrap");
-        let (start, end) = record.range.filter(|_| reads)?;
-        if record.compartments.iter().any(|part| part == "inbox") {
-            return None;
-        }
+        let piece = record.piece.clone()?;
+        let bytes = piece.range.end - piece.range.start;
         Some(Charge {
             principal: record.principal_id?,
-            day: record.time_ms / DAY_MS,
-            bytes: end - start,
-            repo: record.repo_id,
-            limits: (self.settings.budget_bytes, self.settings.budget_repos),
+            token: record.token,
+            time_ms: record.time_ms,
             share: record.share.map(|share| {
                 let state = self.state.read();
                 // One that is not known is none to read through.
@@ -30,33 +45,55 @@ impl Core {
                     let body = &share.body;
                     (body.max_bytes, body.max_downloads)
                 });
-                ShareCharge { share, bytes: end - start, limits }
+                ShareCharge { share, bytes, limits }
             }),
+            piece,
+            budgets: self.budgets.clone(),
         })
     }
 
-    /// The refusal of what would pass a budget, recorded: with the seconds until the next day (UTC); or of what would pass a
-    /// share's.
+    /// The refusal of what would pass a budget, recorded; or of what would pass a share's. Where the budget says so, the actor
+    /// is locked in the record's transaction.
     pub(crate) async fn over_budget<T>(
         &self,
         judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>,
         over: Over,
     ) -> Refusal {
-        let now = now_ms();
-        let left = (now / DAY_MS + 1) * DAY_MS - now;
         let refusal = match over {
-            Over::Budget => Refusal::OverBudget(u64::try_from(left).unwrap_or(0) / 1000),
+            Over::Budget(_, crossed) => Refusal::OverBudget(crossed.budget, crossed.retry_s),
             Over::Share => Refusal::ShareSpent,
         };
-        let (_, mut record) = self.judge(judge);
-        record.outcome = "denied".to_owned();
-        record.reason = refusal.to_string();
-        match self.log.append(Entry { record, ..Entry::default() }).await {
-            Ok(_) => {
+        let locks = matches!(over, Over::Budget(actor, _) if self.budgets.of(actor).lock);
+        let told = self.changed(|state, record| {
+            // Filled in as before; whether it would be allowed is not asked any more.
+            let _ = judge(state, record);
+            (record.outcome, record.reason, record.piece) = ("denied".to_owned(), refusal.to_string(), None);
+            let stops = match over {
+                Over::Budget(actor, _) if locks => stops(state, actor, record),
+                _ => Vec::new(),
+            };
+            let lock = |stop| Change::Stop(stop, refusal.to_string(), record.time_ms);
+            Ok(((), stops.into_iter().map(lock).collect()))
+        });
+        match told.await {
+            Ok(()) => {
                 metrics::decided(Some(&refusal));
                 refusal
             }
-            Err(error) => Refusal::Unavailable(error.to_string()),
+            Err(refusal) => refusal,
         }
     }
+}
+
+/// What stops an actor, where it is not stopped yet: a principal, a token, or all tokens of a share.
+fn stops(state: &State, actor: Actor, record: &Record) -> Vec<Stop> {
+    let stops: Vec<Stop> = match actor {
+        Actor::Principal => record.principal_id.map(Stop::Principal).into_iter().collect(),
+        Actor::Token => record.token.map(Stop::Token).into_iter().collect(),
+        Actor::Share => {
+            let of = |token: &crate::state::Token| record.share.is_some() && token.body.share == record.share;
+            state.tokens.iter().filter(|(_, token)| of(token)).map(|(id, _)| Stop::Token(*id)).collect()
+        }
+    };
+    stops.into_iter().filter(|stop| !state.stops.contains_key(stop)).collect()
 }

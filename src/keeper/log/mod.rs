@@ -5,18 +5,21 @@
 
 mod charge;
 mod copy;
+mod coverage;
 mod heads;
 mod history;
 mod leaf;
 mod proofs;
 mod record;
+mod rows;
 mod search;
 mod seat;
 mod share;
+mod spent;
 mod tiles;
 mod writer;
 
-pub use charge::Charge;
+pub use charge::{Charge, Piece};
 pub use copy::{CopiedLog, CopiedLogs, read_logs};
 pub use heads::{Head, Heads, HeadsError, origin};
 pub use history::{Step, history};
@@ -25,5 +28,6 @@ pub use proofs::Proofs;
 pub use record::Record;
 pub use search::{Filter, Page, SearchError, ShareFilter, leaf_at, leaves, search};
 pub use share::{Over, ShareCharge};
+pub use spent::Crossed;
 pub use tiles::{StoredTiles, Tiles, TilesError};
 pub use writer::{Entry, Log, LogError, Position};

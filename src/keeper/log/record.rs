@@ -1,7 +1,11 @@
 //! What a record says, before it is sealed.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use strongroom_domain::{Budget, Compartment};
+
+use super::charge::Piece;
 use crate::effect::Effect;
 
 /// One record. JSON inside its seal, so that an export needs no other reader.
@@ -71,6 +75,9 @@ pub struct Record {
     /// The digest of what was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Bytes that a commit adds to compartments, as the gate counted them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub added: BTreeMap<Compartment, u64>,
     /// Of the policy that decided.
     pub generation: u64,
     /// What it changed of policy: it is in force from the generation after this one on. By these the reach of a credential at
@@ -81,4 +88,28 @@ pub struct Record {
     /// written into the repository's row, in the record's transaction.
     #[serde(skip)]
     pub moved_ms: Option<i64>,
+    /// What is given out, which budgets count. No part of the record either.
+    #[serde(skip)]
+    pub piece: Option<Piece>,
+}
+
+impl Record {
+    /// A record beside this one: with what it is about, an actor crossed the soft line of a budget.
+    pub fn warning(&self, budget: Budget) -> Self {
+        Self {
+            action: "budget.warn".to_owned(),
+            outcome: "done".to_owned(),
+            reason: format!("more than the soft line: {budget}"),
+            subject: None,
+            path: None,
+            range: None,
+            bytes: None,
+            digest: None,
+            added: BTreeMap::new(),
+            effects: Vec::new(),
+            moved_ms: None,
+            piece: None,
+            ..self.clone()
+        }
+    }
 }

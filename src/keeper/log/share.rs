@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sqlx::AnyConnection;
+use strongroom_domain::Actor;
 
 use super::record::Record;
+use super::spent::Crossed;
 use crate::effect::Effect;
 use crate::state::State;
 
@@ -50,8 +52,8 @@ impl ShareCharge {
 /// Whose limit a charge would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
-    /// The principal's of a day.
-    Budget,
+    /// A hard line of a budget.
+    Budget(Actor, Crossed),
     /// The share's.
     Share,
 }
@@ -108,50 +110,5 @@ impl Events {
                 Cow::Owned(Record { share_event, ..record.clone() })
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::Row;
-    use strongroom_database::Source;
-
-    use super::super::charge::{Charge, Counted};
-    use super::*;
-
-    const DAY: (u64, u64) = (1000, 10);
-
-    #[tokio::test]
-    async fn what_a_share_refuses_counts_nowhere_and_what_the_day_refuses_not_for_the_share() {
-        let folder = std::env::temp_dir().join(format!("strongroom-share-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let database = crate::setup::migrate(&Source::File(folder.join("keeper.db"))).await.unwrap();
-        let mut tx = database.begin().await.unwrap();
-        let counted = Counted::default();
-        for (bytes, share_bytes, downloads, day, expected, used) in [
-            (60, Some(100), None, DAY, None, (60, 60, 1)),
-            (60, Some(100), None, DAY, Some(Over::Share), (60, 60, 1)),
-            (40, Some(100), None, DAY, None, (100, 100, 2)),
-            (0, Some(100), Some(2), DAY, Some(Over::Share), (100, 100, 2)),
-            (0, Some(100), Some(3), DAY, None, (100, 100, 3)),
-            (1, None, None, (100, 10), Some(Over::Budget), (100, 100, 3)),
-            (1, None, None, (1000, 0), Some(Over::Budget), (100, 100, 3)),
-            (u64::MAX, None, None, DAY, Some(Over::Budget), (100, 100, 3)),
-        ] {
-            let share = Some(ShareCharge { share: 1, bytes, limits: (share_bytes, downloads) });
-            let charge = Charge { principal: 1, day: 1, bytes, repo: Some(1), limits: day, share };
-            // Nothing is kept: the repository is counted anew each time, as by another keeper.
-            if day.1 == 0 {
-                sqlx::query("DELETE FROM usage_repo").execute(&mut *tx).await.unwrap();
-            }
-            assert_eq!(counted.spend(&mut tx, &charge, &mut Vec::new()).await.unwrap(), expected, "{bytes}");
-            let day = sqlx::query("SELECT bytes FROM usage").fetch_one(&mut *tx).await.unwrap();
-            let share = sqlx::query("SELECT bytes, downloads FROM share_usage").fetch_one(&mut *tx).await.unwrap();
-            let number = |row: &sqlx::any::AnyRow, column| row.try_get::<i64, _>(column).unwrap();
-            let counts = (number(&day, "bytes"), number(&share, "bytes"), number(&share, "downloads"));
-            assert_eq!(counts, used, "{bytes}");
-        }
-        tx.rollback().await.unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
     use crate::log::StoredLeaf;
-    use crate::log::writer::insert;
+    use crate::log::rows::insert;
 
     fn leaf(seq: u64) -> StoredLeaf {
         let index = vec![1; 16];

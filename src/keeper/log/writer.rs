@@ -1,22 +1,23 @@
 //! The one writer: takes what waits, commits it as a group, answers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 use strongroom_audit::checkpoint::Checkpoint;
 use strongroom_audit::note::{Signer, VerifierKey};
 use strongroom_database::{Database, Lock};
 use tokio::sync::{mpsc, oneshot};
 
-use super::charge::{Charge, Counted};
+use super::charge::{Charge, Known, Ledger, committed};
 use super::heads::{Heads, origin};
 use super::history;
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
+use super::rows::{insert, note_move, note_use};
 use super::seat::Seat;
 use super::share::{Events, Over};
 use super::tiles::{Tiles, TilesError};
@@ -130,7 +131,7 @@ struct Writer {
     signer: Signer,
     seat: Seat,
     tiles: Tiles,
-    counted: Counted,
+    known: Known,
     indexes: Indexes,
     follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
@@ -167,9 +168,9 @@ impl Log {
         let position = Arc::new(RwLock::new(Position { size: tiles.size(), checkpoint }));
         let (send, receive) = mpsc::channel(QUEUE);
         let number = seat.log;
-        let (counted, indexes) = (Counted::default(), Indexes::default());
+        let (known, indexes) = (Known::default(), Indexes::default());
         let log = Self { send, position: position.clone(), database: database.clone(), key, number };
-        tokio::spawn(Writer { database, keys, signer, seat, tiles, counted, indexes, follow, position }.run(receive));
+        tokio::spawn(Writer { database, keys, signer, seat, tiles, known, indexes, follow, position }.run(receive));
         Ok(log)
     }
 
@@ -354,28 +355,24 @@ impl Writer {
         for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !stale(entry)) {
             charges.extend(entry.charge.as_ref().map(|charge| (at, charge)));
         }
-        charges.sort_by_key(|(at, charge)| {
-            let share = charge.share.map(|share| share.share);
-            (charge.principal, charge.repo, share, *at)
-        });
-        let mut seen = Vec::new();
-        // What one principal reads of one repository is counted at once, unless that passes the limit: then one by one.
-        for run in charges.chunk_by(|(_, one), (_, other)| one.of() == other.of()) {
-            let bytes = run.iter().fold(0_u64, |sum, (_, charge)| sum.saturating_add(charge.bytes));
-            let whole = Charge { bytes, ..*run[0].1 };
-            if run.len() > 1 && whole.share.is_none() && self.counted.spend(&mut tx, &whole, &mut seen).await?.is_none()
-            {
-                continue;
-            }
-            for (at, charge) in run {
-                refused.extend(self.counted.spend(&mut tx, charge, &mut seen).await?.map(|over| (*at, over)));
+        // The locks of principals are taken in one order by all keepers.
+        charges.sort_by_key(|(at, charge)| (charge.principal, *at));
+        let (mut ledger, mut warned) = (Ledger::default(), BTreeMap::new());
+        for (at, charge) in charges {
+            match ledger.spend(&mut tx, &self.known, charge).await? {
+                Ok(lines) if lines.is_empty() => {}
+                Ok(lines) => drop(warned.insert(at, lines)),
+                Err(over) => drop(refused.insert(at, over)),
             }
         }
+        ledger.write(&mut tx).await?;
         let landing = entries.iter().enumerate().filter(|(at, entry)| !stale(entry) && !refused.contains_key(at));
-        let mut events = Events::of(landing.map(|(_, entry)| &entry.record), &self.follow.state().read());
+        let warnings = warned.iter().flat_map(|(at, lines)| std::iter::repeat_n(&entries[*at].record, lines.len()));
+        let numbered = landing.map(|(_, entry)| &entry.record).chain(warnings);
+        let mut events = Events::of(numbered, &self.follow.state().read());
         events.count(&mut tx).await?;
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
-        let (mut used, mut moved) = (BTreeMap::new(), Moves::new());
+        let (mut used, mut moved, mut added) = (BTreeMap::new(), Moves::new(), BTreeMap::new());
         for (at, entry) in entries.iter().enumerate() {
             places.push(if stale(entry) {
                 Err(LogError::Stale)
@@ -390,6 +387,17 @@ impl Writer {
                 let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
                 moved.extend(record.repo_id.zip(moved_ms).map(|(repo, moved_ms)| (repo, (moved_ms, place.1))));
                 leaves.push(leaf);
+                for budget in warned.remove(&at).unwrap_or_default() {
+                    let (place, record) = ((self.seat.log, tiles.size()), entry.record.warning(budget));
+                    let record = events.numbered(&record);
+                    let leaf = StoredLeaf::seal(&self.keys, &mut self.indexes, place, &record, String::new())?;
+                    tiles.append(leaf.hash());
+                    leaves.push(leaf);
+                }
+                for (part, bytes) in &record.added {
+                    let whole: &mut u64 = added.entry((record.repo_id.unwrap_or(0), *part)).or_default();
+                    *whole = whole.saturating_add(*bytes);
+                }
                 Ok(place.1)
             });
         }
@@ -398,6 +406,7 @@ impl Writer {
             return Ok(Written { places, generation, checkpoint: None, used, moved });
         }
         insert(&mut tx, self.database.is_shared(), &leaves).await?;
+        committed(&mut tx, &added).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
         }
@@ -420,76 +429,7 @@ impl Writer {
         let checkpoint = sign(&self.signer, tiles)?;
         self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
         tx.commit().await?;
-        self.counted.keep(seen);
+        self.known.keep(ledger);
         Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved })
     }
-}
-
-const COLUMNS: &str = "INSERT INTO audit_leaf (log, seq, time_ms, action, outcome, generation, principal_index, repo_index, \
-                       token_index, address_index, body_sealed, heads) VALUES ";
-const COLUMN_COUNT: usize = 12;
-
-/// Rows of one statement: each statement is a way to the server and back, and each of these texts is prepared once.
-const ROWS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
-static TEXTS: [[OnceLock<String>; ROWS.len()]; 2] = [const { [const { OnceLock::new() }; ROWS.len()] }; 2];
-
-/// PostgreSQL wants its parameters numbered; SQLite's driver looks each one's name up in a list of all of them, unless they
-/// have none.
-fn text(rows: usize, numbered: bool) -> String {
-    let parameter = |n: usize| if numbered { format!("${n}") } else { "?".to_owned() };
-    let row = |at: usize| {
-        let row: Vec<String> = (1..=COLUMN_COUNT).map(|n| parameter(at * COLUMN_COUNT + n)).collect();
-        format!("({})", row.join(", "))
-    };
-    let rows: Vec<String> = (0..rows).map(row).collect();
-    format!("{COLUMNS}{}", rows.join(", "))
-}
-
-pub(super) async fn insert(
-    tx: &mut AnyConnection,
-    numbered: bool,
-    mut leaves: &[StoredLeaf],
-) -> Result<(), sqlx::Error> {
-    while let Some(at) = ROWS.iter().position(|rows| *rows <= leaves.len()) {
-        let (now, later) = leaves.split_at(ROWS[at]);
-        let mut query = sqlx::query(TEXTS[usize::from(numbered)][at].get_or_init(|| text(ROWS[at], numbered)).as_str());
-        for leaf in now {
-            query = query
-                .bind(leaf.log as i64)
-                .bind(leaf.seq as i64)
-                .bind(leaf.time_ms)
-                .bind(leaf.action.clone())
-                .bind(leaf.outcome.clone())
-                .bind(leaf.generation as i64)
-                .bind(leaf.principal_index.clone())
-                .bind(leaf.repo_index.clone())
-                .bind(leaf.token_index.clone())
-                .bind(leaf.address_index.clone())
-                .bind(leaf.body_sealed.clone())
-                .bind(leaf.heads.clone());
-        }
-        query.execute(&mut *tx).await?;
-        leaves = later;
-    }
-    Ok(())
-}
-
-async fn note_use(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE token SET last_used_ms = $1 WHERE id = $2")
-        .bind(time_ms)
-        .bind(token as i64)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-async fn note_move(tx: &mut AnyConnection, repo: u64, moved_ms: i64, by: (u64, u64)) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE repo SET moved_ms = $1, moved_log = $2, moved_seq = $3 WHERE id = $4")
-        .bind(moved_ms)
-        .bind(by.0 as i64)
-        .bind(by.1 as i64)
-        .bind(repo as i64)
-        .execute(tx)
-        .await?;
-    Ok(())
 }

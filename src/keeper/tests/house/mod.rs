@@ -41,11 +41,10 @@ pub async fn house(name: &str) -> House {
         recovery: Vec::new(),
         token_life_max_s: 3600,
         share_life_max_s: 3600,
-        budget_bytes: 1 << 40,
-        budget_repos: 100,
         model: include_str!("../../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../../policies/roles.csv").to_owned(),
         dual_control: include_str!("../../../../policies/dual-control.toml").to_owned(),
+        budgets: include_str!("../../../../policies/budgets.toml").to_owned(),
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();

@@ -1,0 +1,140 @@
+"""Budgets: how much an actor may read in how long, and which part of a repository; told with owner, partner and reader."""
+
+import random
+import secrets
+import subprocess
+
+import pytest
+
+from conftest import Person, commit, with_budgets
+from fleet import Fleet
+from postgres import programs
+from weed import HAPROXY
+from weed import PROGRAM as WEED
+
+MIB = 1 << 20
+QUARTER = """
+[share]
+coverage = [{ compartment = "weights", within = "90days", soft = 10, hard = 24 }]
+"""
+
+
+def make(owner, name, files):
+    assert owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"}).status == 200
+    commit(owner, f"admin/{name}", files)
+
+
+def records(owner, *arguments):
+    return owner.strongroom("audit", "search", "--limit", "500", *arguments)["records"]
+
+
+def with_tokens(owner, share, count):
+    """The holders of as many tokens of a share."""
+    holders = [Person(owner.server, share["token"], owner.server.folder / "home-share")]
+    for at in range(count - 1):
+        token = owner.strongroom("share", "token", str(share["id"]))["token"]
+        holders.append(Person(owner.server, token, owner.server.folder / f"home-share-{at}"))
+    return holders
+
+
+def test_a_share_read_with_five_tokens_in_ranges_out_of_order_ends_before_a_quarter(make_server, tmp_path):
+    server = make_server(with_budgets(tmp_path, QUARTER))
+    owner, content = server.owner, secrets.token_bytes(8 * MIB)
+    make(owner, "llm", {"model.safetensors": content[: 4 * MIB], "more.safetensors": content[4 * MIB :], "README.md": b"words"})
+    server.person("partner")
+    terms = ["--to", "partner", "--compartments", "docs,weights", "--expires", "1h"]
+    share = owner.strongroom("share", "create", "admin/llm@main", *terms)
+    holders = with_tokens(owner, share, 5)
+    step, taken, refused = 64 * 1024, {}, None
+    places = [(name, at) for name in ("model", "more") for at in range(0, 4 * MIB, step)]
+    random.Random(7).shuffle(places)
+    for turn, (name, at) in enumerate(places):
+        path, asked = f"/admin/llm/resolve/main/{name}.safetensors", {"Range": f"bytes={at}-{at + step - 1}"}
+        answer = holders[turn % 5].http("GET", path, headers=asked)
+        if answer.status != 206:
+            refused = answer
+            break
+        taken[name, at] = answer.body
+        assert holders[(turn + 1) % 5].http("GET", path, headers=asked).body == answer.body, "the same bytes, again"
+    assert refused.status == 429 and refused.headers["X-Error-Code"] == "OverBudget"
+    budget = {"of": "share", "what": {"coverage": "weights"}, "within": "90days"}
+    assert refused.json()["budget"] == budget and "coverage of weights" in refused.json()["error"]
+    assert int(refused.headers["Retry-After"]) == refused.json()["retry_after"] > 24 * 3600
+    assert 8 * MIB / 5 < len(taken) * step < 8 * MIB / 4
+    for holder in holders:
+        assert holder.http("GET", path, headers=asked).status == 429, "with any of its tokens"
+        assert holder.http("GET", "/admin/llm/resolve/main/README.md").body == b"words", "another compartment"
+    (name, at), body = next(iter(taken.items()))
+    again = holders[0].http("GET", f"/admin/llm/resolve/main/{name}.safetensors", headers={"Range": f"bytes={at}-{at + step - 1}"})
+    assert again.body == body, "what was taken may be taken again"
+    assert len(records(owner, "--action", "budget.warn")) == 1, "warned once"
+    denied = records(owner, "--action", "object.open", "--outcome", "denied")
+    assert len(denied) == 6 and all(record["share"] == share["id"] for record in denied)
+    server.stop()
+    server.start()
+    assert holders[1].http("GET", path, headers=asked).status == 429, "after a restart as before"
+
+
+def test_the_hf_client_is_told_which_budget_is_spent(make_server, tmp_path):
+    server = make_server(with_budgets(tmp_path, '[token]\nbytes_per_hour = { hard = "50KiB" }\n'))
+    make(server.owner, "llm", {"model.safetensors": secrets.token_bytes(60 * 1024), "README.md": b"words"})
+    reader = server.person("reader", ("reader", "admin"))
+    reader.hf("download", "admin/llm", "README.md")
+    done = reader.hf("download", "admin/llm", "model.safetensors", fails=True)
+    assert "429" in done.stdout + done.stderr
+    told = reader.python(
+        "from huggingface_hub import hf_hub_download\n"
+        "from huggingface_hub.errors import HfHubHTTPError\n"
+        "try:\n    hf_hub_download('admin/llm', 'model.safetensors')\n"
+        "except HfHubHTTPError as error:\n"
+        "    print(error.response.status_code, error.response.headers['x-error-code'], error)\n"
+    )
+    assert told.stdout.startswith("429 OverBudget") and "bytes in an hour of this token" in told.stdout
+
+
+def test_who_crosses_a_line_that_locks_is_locked_and_a_line_in_bytes_holds_for_sealed_delivery_too(make_server, tmp_path):
+    lines = (
+        '[principal]\nlock = true\nbytes_per_day = { hard = "1MiB" }\n[share]\n'
+        'coverage = [{ compartment = "weights", within = "day", hard_bytes = "300KiB" }]\n'
+    )
+    server = make_server(with_budgets(tmp_path, lines))
+    owner = server.owner
+    make(owner, "llm", {f"{name}.safetensors": secrets.token_bytes(200 * 1024) for name in "abcdefg"})
+    reader = server.person("reader", ("reader", "admin"))
+    for name in "abcde":
+        assert reader.http("GET", f"/admin/llm/resolve/main/{name}.safetensors").status == 200
+    assert reader.http("GET", "/admin/llm/resolve/main/f.safetensors").status == 429
+    assert reader.http("GET", "/admin/llm/resolve/main/a.safetensors").status == 401, "locked"
+    assert [lock["subject"] for lock in owner.strongroom("lock", "list")["locks"]] == ["user reader"]
+    key = tmp_path / "partner.key"
+    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+    recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+    server.person("partner")
+    owner.strongroom("user", "recipient", "partner", recipient)
+    terms = ["--to", "partner", "--compartments", "weights", "--expires", "1h", "--sealed"]
+    share = owner.strongroom("share", "create", "admin/llm@main", *terms)
+    (partner,) = with_tokens(owner, share, 1)
+    sealed = "/api/strongroom/v1/sealed/model/admin/llm/main/{}.safetensors"
+    assert partner.http("GET", sealed.format("a")).status == 200
+    assert partner.http("GET", sealed.format("a")).status == 200, "the same again"
+    assert partner.http("GET", sealed.format("b")).status == 429
+
+
+@pytest.mark.skipif(not (programs() and WEED.exists() and HAPROXY), reason="--without postgres, s3 or haproxy")
+def test_what_two_replicas_give_out_is_counted_together(tmp_path):
+    fleet = Fleet(tmp_path, more=with_budgets(tmp_path / "lines", QUARTER.replace("share", "principal")))
+    try:
+        make(fleet.owner, "llm", {"model.safetensors": secrets.token_bytes(4 * MIB)})
+        reader = fleet.person("reader", ("reader", "admin"))
+        replicas = [fleet.at(reader, server) for server in fleet.servers]
+        got = 0
+        for turn in range(32):
+            asked = {"Range": f"bytes={turn * 131072}-{turn * 131072 + 131071}"}
+            answer = replicas[turn % 2].http("GET", "/admin/llm/resolve/main/model.safetensors", headers=asked)
+            if answer.status == 429:
+                break
+            got += len(answer.body)
+        assert 4 * MIB / 5 < got < MIB and answer.json()["budget"]["of"] == "principal"
+        assert all(one.http("GET", "/admin/llm/resolve/main/model.safetensors", headers=asked).status == 429 for one in replicas)
+    finally:
+        fleet.remove()
