@@ -72,6 +72,7 @@ impl Core {
         for _ in 0..ATTEMPTS {
             let (outcome, record) = self.judge(&judge);
             let charge = if outcome.is_ok() { self.charge(&record) } else { None };
+            let judged = charge.as_ref().map(|_| record.clone()).unwrap_or_default();
             let decided = Some(record.generation);
             match self.log.append(Entry { record, decided, charge, ..Entry::default() }).await {
                 Ok(_) => {
@@ -79,7 +80,7 @@ impl Core {
                     return outcome;
                 }
                 Err(LogError::Stale) => continue,
-                Err(LogError::OverBudget(over)) => return Err(self.over_budget(&judge, over).await),
+                Err(LogError::OverBudget(over)) => return Err(self.over_budget(judged, over).await),
                 Err(error) => return Err(Refusal::Unavailable(error.to_string())),
             }
         }

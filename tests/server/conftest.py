@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -246,6 +247,18 @@ def with_budgets(folder, text):
         (policies / file.name).write_bytes(file.read_bytes())
     (policies / "budgets.toml").write_text(text)
     return f'[policies]\nfolder = "{policies}"\n'
+
+
+def policies(folder, **dual_control):
+    """Configuration with a folder of the shipped policies, in which the two-person rule has other values."""
+    shutil.copytree(Path(__file__).parents[2] / "policies", folder)
+    file = folder / "dual-control.toml"
+    text = file.read_text()
+    for name, value in dual_control.items():
+        text, count = re.subn(rf"(?m)^{name} = .*", f"{name} = {json.dumps(value)}", text)
+        assert count == 1, name
+    file.write_text(text)
+    return f'[policies]\nfolder = "{folder}"\n'
 
 
 @pytest.fixture

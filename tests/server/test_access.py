@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from conftest import Person, commit
+from conftest import Person, Server, commit, policies
 from test_shares import make, records, same
 
 README = "/admin/llm/resolve/main/README.md"
@@ -13,6 +13,15 @@ ASK = "/admin/llm/ask-access"
 PATHS = ["/api/models/admin/{}", "/admin/{}/resolve/main/README.md", "/api/models/admin/{}/tree/main", "/api/models/admin/{}/refs",
          "/api/models/admin/{}/revision/main", "/api/models/admin/{}/commits/main", "/api/models/admin/{}/auth-check",
          "/api/models/admin/{}/user-access-request/pending"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Here one person is enough for a share of weights; that two are needed is told at the end."""
+    folder = tmp_path_factory.mktemp("server")
+    made = Server(folder, policies(folder / "policies", share=[]))
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +322,29 @@ def test_what_is_asked_of_a_repository_that_is_locked_or_gone_is_asked_of_nothin
     same(asker.http("POST", "/admin/brief/ask-access", {}), missing)
     assert asker.strongroom("access", "mine")["requests"] == [] and "late" not in json.dumps(owner.strongroom("access", "list"))
     asker.strongroom("access", "token", "admin/brief", fails=True)
+
+
+def test_to_give_weights_to_who_asked_takes_two_as_any_share_of_them(make_server):
+    server = make_server()
+    owner = server.owner
+    make(owner, "llm")
+    owner.strongroom("user", "create", "second")
+    owner.strongroom("role", "grant", "second", "maintainer", "--namespace", "admin")
+    second = Person(server, server.with_token("second").strongroom("token", "claim")["token"], server.folder / "home-second")
+    asker = known(server, owner, "asker")
+    assert asker.http("POST", ASK, {}).status == 200
+    handled = owner.http("POST", "/api/models/admin/llm/user-access-request/handle", {"user": "asker", "status": "accepted"})
+    assert handled.status == 403 and handled.headers["X-Error-Code"] == "ApprovalPending"
+    assert asker.strongroom("access", "mine")["requests"][0]["status"] == "pending"
+    assert owner.strongroom("share", "list")["shares"] == []
+    assert "token" not in second.strongroom("approval", "approve", str(handled.json()["approval"]))["done"]
+    assert asker.strongroom("access", "mine")["requests"][0]["status"] == "accepted"
+    held = taken(asker)
+    assert held.http("GET", "/admin/llm/resolve/main/model.safetensors").status == 200
+    # Each record about the share has its number, the approval that made it the first.
+    about = records(owner, "--share", held.share_id)
+    assert sorted(record["share_event"] for record in about) == list(range(1, len(about) + 1))
+    assert [record["action"] for record in about if record["share_event"] == 1] == ["approval.approve"]
 
 
 def test_a_stolen_disk_does_not_say_who_asks_for_what(make_server):

@@ -1,16 +1,13 @@
 """The two-person rule: what hurts most takes effect only when a second person with the same right agrees."""
 
 import re
-import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-from conftest import Person, commit
+from conftest import Person, commit, policies
 
-ROOT = Path(__file__).parents[2]
 FILES = {"README.md": b"words", "model.safetensors": b"weights" * 40, "data/people.csv": b"a,b\n"}
 
 
@@ -194,17 +191,6 @@ def test_roles_that_decide_over_others_are_given_by_two_from_the_second_administ
     assert [role["role"] for role in roles if role["place"] == "system"] == ["security"]
     effect = next(one for one in records(first, "--action", "approval.approve") if one["outcome"] == "allowed")
     assert "security to mallory" in effect["subject"]
-
-
-def policies(folder, **other):
-    """A folder of the shipped policies with other times."""
-    shutil.copytree(ROOT / "policies", folder)
-    file = folder / "dual-control.toml"
-    text = file.read_text()
-    for name, seconds in other.items():
-        text = re.sub(rf"{name} = \d+", f"{name} = {seconds}", text)
-    file.write_text(text)
-    return f'[policies]\nfolder = "{folder}"\n'
 
 
 def test_what_nobody_approves_in_time_is_over(make_server, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from conftest import Person, commit, with_budgets
 from fleet import Fleet
 from postgres import programs
+from test_shares import agreed
 from weed import HAPROXY
 from weed import PROGRAM as WEED
 
@@ -43,7 +44,7 @@ def test_a_share_read_with_five_tokens_in_ranges_out_of_order_ends_before_a_quar
     make(owner, "llm", {"model.safetensors": content[: 4 * MIB], "more.safetensors": content[4 * MIB :], "README.md": b"words"})
     server.person("partner")
     terms = ["--to", "partner", "--compartments", "docs,weights", "--expires", "1h"]
-    share = owner.strongroom("share", "create", "admin/llm@main", *terms)
+    share = agreed(owner, "admin/llm@main", *terms)
     holders = with_tokens(owner, share, 5)
     step, taken, refused = 64 * 1024, {}, None
     places = [(name, at) for name in ("model", "more") for at in range(0, 4 * MIB, step)]
@@ -112,7 +113,7 @@ def test_who_crosses_a_line_that_locks_is_locked_and_a_line_in_bytes_holds_for_s
     server.person("partner")
     owner.strongroom("user", "recipient", "partner", recipient)
     terms = ["--to", "partner", "--compartments", "weights", "--expires", "1h", "--sealed"]
-    share = owner.strongroom("share", "create", "admin/llm@main", *terms)
+    share = agreed(owner, "admin/llm@main", *terms)
     (partner,) = with_tokens(owner, share, 1)
     sealed = "/api/strongroom/v1/sealed/model/admin/llm/main/{}.safetensors"
     assert partner.http("GET", sealed.format("a")).status == 200

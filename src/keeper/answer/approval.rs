@@ -121,11 +121,11 @@ impl Core {
                 let change = ActChange::Decided(*id, Decision::Rejected, record.time_ms);
                 Ok((json!({"rejected": id}), vec![Change::Act(change)]))
             }
-            ApprovalCommand::Approve { id } => self.approve(state, subject, *id, record),
+            ApprovalCommand::Approve { id } => self.approve_act(state, subject, *id, record),
         }
     }
 
-    fn approve(&self, state: &State, subject: &Subject, id: u64, record: &mut Record) -> Outcome {
+    fn approve_act(&self, state: &State, subject: &Subject, id: u64, record: &mut Record) -> Outcome {
         let act = self.seen(state, subject, id, record)?;
         still_waits(act, record.time_ms)?;
         if act.principal == subject.principal {

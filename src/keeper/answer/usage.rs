@@ -6,7 +6,7 @@ use strongroom_protocol::{ObjectRef, Refusal};
 
 use crate::change::Change;
 use crate::grants::Live;
-use crate::log::{Charge, Over, Piece, Record, ShareCharge};
+use crate::log::{Charge, Entry, Over, Piece, Record, ShareCharge};
 use crate::metrics;
 use crate::server::Core;
 use crate::state::{State, Stop};
@@ -52,48 +52,46 @@ impl Core {
         })
     }
 
-    /// The refusal of what would pass a budget, recorded; or of what would pass a share's. Where the budget says so, the actor
-    /// is locked in the record's transaction.
-    pub(crate) async fn over_budget<T>(
-        &self,
-        judge: &impl Fn(&State, &mut Record) -> Result<T, Refusal>,
-        over: Over,
-    ) -> Refusal {
+    /// The refusal of what would pass a budget, recorded as it was judged; or of what would pass a share's. Where the budget says
+    /// so, the actor is locked in the record's transaction, also where its grant was given back meanwhile.
+    pub(crate) async fn over_budget(&self, record: Record, over: Over) -> Refusal {
         let refusal = match over {
             Over::Budget(_, crossed) => Refusal::OverBudget(crossed.budget, crossed.retry_s),
             Over::Share => Refusal::ShareSpent,
         };
-        let locks = matches!(over, Over::Budget(actor, _) if self.budgets.of(actor).lock);
-        let told = self.changed(|state, record| {
-            // Filled in as before; whether it would be allowed is not asked any more.
-            let _ = judge(state, record);
-            (record.outcome, record.reason, record.piece) = ("denied".to_owned(), refusal.to_string(), None);
-            let stops = match over {
-                Over::Budget(actor, _) if locks => stops(state, actor, record),
-                _ => Vec::new(),
-            };
-            let lock = |stop| Change::Stop(stop, refusal.to_string(), record.time_ms);
-            Ok(((), stops.into_iter().map(lock).collect()))
-        });
-        match told.await {
+        let record = Record { outcome: "denied".to_owned(), reason: refusal.to_string(), piece: None, ..record };
+        let told = match over {
+            Over::Budget(actor, _) if self.budgets.of(actor).lock => self.lock_over(record, actor).await,
+            // Changes do not wait for refusals, of which there may be many.
+            _ => {
+                self.log.append(Entry { record, ..Entry::default() }).await.map(drop).map_err(|error| error.to_string())
+            }
+        };
+        match told {
             Ok(()) => {
                 metrics::decided(Some(&refusal));
                 refusal
             }
-            Err(refusal) => refusal,
+            Err(why) => Refusal::Unavailable(why),
         }
+    }
+
+    async fn lock_over(&self, judged: Record, actor: Actor) -> Result<(), String> {
+        let locked = self.changed(|state, record| {
+            *record = Record { time_ms: record.time_ms, generation: record.generation, ..judged.clone() };
+            let lock = |stop| Change::Stop(stop, judged.reason.clone(), record.time_ms);
+            Ok(((), stops(state, actor, record).map(lock).into_iter().collect()))
+        });
+        locked.await.map_err(|error| error.to_string())
     }
 }
 
-/// What stops an actor, where it is not stopped yet: a principal, a token, or all tokens of a share.
-fn stops(state: &State, actor: Actor, record: &Record) -> Vec<Stop> {
-    let stops: Vec<Stop> = match actor {
-        Actor::Principal => record.principal_id.map(Stop::Principal).into_iter().collect(),
-        Actor::Token => record.token.map(Stop::Token).into_iter().collect(),
-        Actor::Share => {
-            let of = |token: &crate::state::Token| record.share.is_some() && token.body.share == record.share;
-            state.tokens.iter().filter(|(_, token)| of(token)).map(|(id, _)| Stop::Token(*id)).collect()
-        }
+/// What stops an actor, where it is not stopped yet: a principal, a token, or a share.
+fn stops(state: &State, actor: Actor, record: &Record) -> Option<Stop> {
+    let stop = match actor {
+        Actor::Principal => record.principal_id.map(Stop::Principal),
+        Actor::Token => record.token.map(Stop::Token),
+        Actor::Share => record.share.map(Stop::Share),
     };
-    stops.into_iter().filter(|stop| !state.stops.contains_key(stop)).collect()
+    stop.filter(|stop| !state.stops.contains_key(stop))
 }
