@@ -17,7 +17,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from bench import REPO, Nginx, Ours, fill, median, rounds, scratch, table, wrk
+from bench import Nginx, Ours, REPO, fill, median, rounds, scratch, table, unlimited, wrk
 
 SMALL = 4096
 
@@ -33,7 +33,7 @@ def main():
     wanted = lambda name: not arguments.only or name in arguments.only
     with scratch() as folder:
         # A benchmark reads more than any person may in a day.
-        ours = Ours(folder / "ours", "[budget]\ngib_per_day = 1000000\n")
+        ours = Ours(folder / "ours", unlimited(folder / "policies"))
         www = folder / "www"
         www.mkdir()
         content = os.urandom(SMALL)

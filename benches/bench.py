@@ -17,7 +17,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", Path.home() / ".cache/strongroo
 os.environ.setdefault("STRONGROOM_BIN", str(TARGET / "release" / "strongroom"))
 os.environ.setdefault("STRONGROOM_TEST_PEERS", str(Path.home() / ".cache/strongroom/peers"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "server"))
-from conftest import Server, free_port  # noqa: E402
+from conftest import Server, free_port, unlimited  # noqa: E402, F401
 
 TICKS = os.sysconf("SC_CLK_TCK")
 REPO = "admin/bench"

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from growth import decisions, files, lists, log, records
-from growth.house import CONFIG, ROOT, Server
+from growth.house import ROOT, Server, unlimited
 
 PARTS = {"files": files, "lists": lists, "log": log, "decisions": decisions, "records": records}
 
@@ -30,7 +30,7 @@ def main():
     options = parse.parse_args()
     for name in options.parts or PARTS:
         folder = Path(tempfile.mkdtemp(prefix="strongroom-growth-"))
-        server = None if name == "decisions" else Server(folder, CONFIG)
+        server = None if name == "decisions" else Server(folder, unlimited(folder / "policies"))
         print(f"\n## {name}")
         try:
             PARTS[name].run(server, options, options.charts)

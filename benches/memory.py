@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from bench import REPO, Ours, fill, resident, scratch, table
+from bench import Ours, REPO, fill, resident, scratch, table, unlimited
 
 
 class Watch:
@@ -48,7 +48,7 @@ def main():
     parse.add_argument("--upload-mib", type=int, default=128)
     arguments = parse.parse_args()
     with scratch() as folder:
-        ours = Ours(folder / "ours", "[budget]\ngib_per_day = 1000000\n")
+        ours = Ours(folder / "ours", unlimited(folder / "policies"))
         lines = []
         try:
             large = folder / "large.bin"

@@ -16,7 +16,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench import REPO, TARGET, Nginx, Ours, curl, curve, descendants, fill, free_port, median, rounds, scratch, table
+from bench import Nginx, Ours, REPO, TARGET, curl, curve, descendants, fill, free_port, median, rounds, scratch, table, unlimited
 
 PRIMITIVES = TARGET / "release" / "examples" / "primitives"
 
@@ -61,7 +61,7 @@ def main():
     arguments = parse.parse_args()
     with scratch() as folder:
         # A benchmark reads more than any person may in a day.
-        ours = Ours(folder / "ours", "[budget]\ngib_per_day = 1000000\n")
+        ours = Ours(folder / "ours", unlimited(folder / "policies"))
         nginx = Nginx(folder, ours, folder / "www")
         mlflow = Mlflow(arguments.mlflow, folder / "mlflow") if arguments.mlflow else None
         try:

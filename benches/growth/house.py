@@ -14,12 +14,10 @@ sys.path.insert(0, str(ROOT / "tests" / "server"))
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", Path.home() / ".cache/strongroom/target"))
 os.environ.setdefault("STRONGROOM_BIN", str(TARGET / "release" / "strongroom"))
 os.environ.setdefault("STRONGROOM_TEST_PEERS", "")
-from conftest import PROGRAM, STORES, Person, Server, commit  # noqa: E402, F401
+from conftest import PROGRAM, STORES, Person, Server, commit, unlimited  # noqa: E402, F401
 
 # The keeper's own code, without a server: benches/keeper.rs.
 BENCH = TARGET / "release" / "examples" / "keeper-bench"
-# No budget ends a bench.
-CONFIG = "[budget]\nrepositories_per_day = 1000000\n"
 
 
 class Meter:

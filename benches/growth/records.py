@@ -4,7 +4,7 @@ already and is made durable by groups, on the same disk, in turn."""
 from pathlib import Path
 
 from .draw import curves
-from .house import CONFIG, Server, bench, table
+from .house import Server, bench, table
 
 
 def durable(folder):
@@ -28,7 +28,7 @@ def run(server, options, charts):
     postgres = durable(folder)
     try:
         name, passwords, lines = postgres.database(folder)
-        other = Server(folder, CONFIG + lines)
+        other = Server(folder, lines)
         other.stop()
         url = f"postgres://strongroom_keeper@127.0.0.1:{postgres.port}/{name}"
         found += bench("records", other.data, other.root_key, options.rounds, url, folder / "keeper.password")

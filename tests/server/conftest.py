@@ -261,6 +261,16 @@ def policies(folder, **dual_control):
     return f'[policies]\nfolder = "{folder}"\n'
 
 
+def unlimited(folder):
+    """Configuration for a benchmark, which reads more than any person may: the shipped lines of budgets, all of them far away, and
+    nobody beside the owner who must agree."""
+    config = policies(Path(folder), share=[])
+    file = Path(folder) / "budgets.toml"
+    text = re.sub(r'"\d+GiB" }', '"1000000GiB" }', re.sub(r'soft = "\d+GiB"', 'soft = "1000000GiB"', file.read_text()))
+    file.write_text(re.sub(r"(repositories_per_\w+) = .*", r"\1 = { hard = 1000000 }", text))
+    return config
+
+
 @pytest.fixture
 def make_server(tmp_path_factory):
     """A server of the test's own, with a configuration of its own."""
