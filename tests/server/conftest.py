@@ -262,12 +262,12 @@ def policies(folder, **dual_control):
 
 
 def unlimited(folder):
-    """Configuration for a benchmark, which reads more than any person may: the shipped lines of budgets, all of them far away, and
+    """Configuration for a benchmark, which reads more than any person may: the shipped lines of budgets, far away or gone, and
     nobody beside the owner who must agree."""
     config = policies(Path(folder), share=[])
     file = Path(folder) / "budgets.toml"
-    text = re.sub(r'"\d+GiB" }', '"1000000GiB" }', re.sub(r'soft = "\d+GiB"', 'soft = "1000000GiB"', file.read_text()))
-    file.write_text(re.sub(r"(repositories_per_\w+) = .*", r"\1 = { hard = 1000000 }", text))
+    text = re.sub(r'soft = "\d+GiB", hard = "\d+GiB"', 'hard = "1000000GiB"', file.read_text())
+    file.write_text(re.sub(r"(?m)^repositories_per_.*\n", "", text))
     return config
 
 
