@@ -321,7 +321,12 @@ pub fn link_next(response: &mut Response<Body>, url: &str) {
 
 /// A JSON answer.
 pub fn json(value: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+    json_text(value.to_string())
+}
+
+/// JSON that the keeper composed.
+pub fn json_text(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

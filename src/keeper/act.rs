@@ -11,7 +11,7 @@ use strongroom_protocol::admin::AdminCommand;
 use crate::change::ChangeError;
 use crate::keys::OwnKeys;
 use crate::policy::PrincipalId;
-use crate::state::{LoadError, State};
+use crate::state::{LoadError, State, number};
 
 /// What is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,10 +153,7 @@ impl ActChange {
 pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64, Act>, LoadError> {
     let mut acts = BTreeMap::new();
     for row in sqlx::query("SELECT * FROM act").fetch_all(tx).await? {
-        let number = |column: &str| -> Result<u64, LoadError> {
-            u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
-        };
-        let id = number("id")?;
+        let id = number(&row, "id")?;
         let sealed: Vec<u8> = row.try_get("deed_sealed")?;
         let deed = open_meta(&keys.seal, &[b"act", &id.to_be_bytes()], &sealed)?;
         let decision: Option<String> = row.try_get("decision")?;
@@ -168,8 +165,8 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64
             }
         };
         let act = Act {
-            principal: PrincipalId(number("principal")?),
-            token: number("token")?,
+            principal: PrincipalId(number(&row, "principal")?),
+            token: number(&row, "token")?,
             deed: postcard::from_bytes(&deed).map_err(|_| LoadError::Value("act"))?,
             asked_ms: row.try_get("asked_ms")?,
             ends_ms: row.try_get("ends_ms")?,

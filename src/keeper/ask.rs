@@ -10,7 +10,7 @@ use strongroom_protocol::AccessStatus;
 use crate::change::ChangeError;
 use crate::keys::OwnKeys;
 use crate::policy::PrincipalId;
-use crate::state::{LoadError, State};
+use crate::state::{LoadError, State, number};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl AskChange {
 pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64, Ask>, LoadError> {
     let mut asks = BTreeMap::new();
     for row in sqlx::query("SELECT id, body_sealed FROM ask").fetch_all(tx).await? {
-        let id = u64::try_from(row.try_get::<i64, _>("id")?).map_err(|_| LoadError::Value("number"))?;
+        let id = number(&row, "id")?;
         let sealed: Vec<u8> = row.try_get("body_sealed")?;
         let body = open_meta(&keys.seal, &[b"ask", &id.to_be_bytes()], &sealed)?;
         asks.insert(id, postcard::from_bytes(&body).map_err(|_| LoadError::Value("request for access"))?);

@@ -42,23 +42,23 @@ impl Dual {
             let mut parts = share.body.compartments.iter().filter(|part| self.rule.share.contains(part));
             parts.next().map(|part| format!("sharing {part}"))
         };
+        // Asked last, and only about what may need it: most changes, a lock above all, do not.
+        let from_two_on = |why: String| self.two_give_roles(state).then_some(why);
         let gives = |line: &Line| line.allow && self.actions.contains(&line.action);
         match change {
             Change::Share(ShareChange::Made(_, share)) => shares(share),
             Change::Share(ShareChange::Lives(id, _)) => state.shares.get(id).and_then(shares),
-            _ if !self.two_give_roles(state) => None,
             Change::Assign(held) if self.rule.roles.contains(&held.role) => {
                 // A namespace that is founded with it holds nothing yet.
                 let founded = |change: &Change| matches!((change, held.place), (Change::Namespace(id, _), Place::Namespace(place)) if *id == place);
-                (!beside.iter().any(founded)).then(|| format!("the role {}", held.role))
+                (!beside.iter().any(founded)).then(|| format!("the role {}", held.role)).and_then(from_two_on)
             }
-            Change::Line(line) if gives(line) => Some(format!("the right to {}", line.action)),
+            Change::Line(line) if gives(line) => from_two_on(format!("the right to {}", line.action)),
             // A denial that is taken away gives what it denied.
             Change::Unline(line) if !line.allow && gives(&Line { allow: true, ..*line }) => {
-                Some(format!("the right to {}", line.action))
+                from_two_on(format!("the right to {}", line.action))
             }
-            Change::Recipient(..) | Change::Claim(_, Some(_)) => None,
-            Change::Claim(_, None) => Some("another claim of a principal".to_owned()),
+            Change::Claim(_, None) => from_two_on("another claim of a principal".to_owned()),
             change => self.disarms(state, change),
         }
     }
@@ -97,14 +97,20 @@ impl Dual {
     }
 }
 
-/// Who may do an action that has no compartments, and is there; a lock does not count, for it is soon lifted.
+/// Who may do an action that has no compartments, and is there; a lock does not count, for it is soon lifted. Only who has a role
+/// or a line of their own there can be one: policy is asked about them, and not about everybody.
 fn holders(state: &State, action: Action, namespace: Option<u64>, repo: Option<u64>) -> BTreeSet<PrincipalId> {
-    let there = state.principals.iter().filter(|(_, principal)| principal.removed_ms.is_none());
+    let there = [Some(Place::System), namespace.map(Place::Namespace), repo.map(Place::Repo)];
+    let held = state.assignments.iter().map(|held| (held.principal, held.place));
+    let lines = state.lines.iter().map(|line| (line.principal, line.place));
+    let candidates: BTreeSet<PrincipalId> =
+        held.chain(lines).filter(|(_, place)| there.contains(&Some(*place))).map(|(principal, _)| principal).collect();
+    let lives = |id: &PrincipalId| state.principals.get(&id.0).is_some_and(|principal| principal.removed_ms.is_none());
     let may = |principal: &PrincipalId| {
         let (principal, share, compartment) = (*principal, None, None::<Compartment>);
         state.policy.allows(&Question { principal, share, action, compartment, namespace, repo })
     };
-    there.map(|(id, _)| PrincipalId(*id)).filter(may).collect()
+    candidates.into_iter().filter(lives).filter(may).collect()
 }
 
 /// Whose hands a token has been in: its principal's, and those of who made it, and so on to the first.

@@ -12,7 +12,7 @@ use strongroom_protocol::Shared;
 use crate::change::ChangeError;
 use crate::keys::OwnKeys;
 use crate::policy::{Allowance, PrincipalId};
-use crate::state::{LoadError, State, Stop};
+use crate::state::{LoadError, State, Stop, number};
 
 /// What of a share is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,15 +204,12 @@ async fn insert(tx: &mut AnyConnection, keys: &OwnKeys, id: u64, share: &Share) 
 pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64, Share>, LoadError> {
     let mut shares = BTreeMap::new();
     for row in sqlx::query("SELECT * FROM share").fetch_all(tx).await? {
-        let number = |column: &str| -> Result<u64, LoadError> {
-            u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
-        };
-        let id = number("id")?;
+        let id = number(&row, "id")?;
         let sealed: Vec<u8> = row.try_get("body_sealed")?;
         let body = open_meta(&keys.seal, &[b"share", &id.to_be_bytes()], &sealed)?;
         let share = Share {
-            principal: PrincipalId(number("principal")?),
-            repo: number("repo")?,
+            principal: PrincipalId(number(&row, "principal")?),
+            repo: number(&row, "repo")?,
             body: postcard::from_bytes(&body).map_err(|_| LoadError::Value("share"))?,
             created_ms: row.try_get("created_ms")?,
             life_ms: row.try_get("life_ms")?,

@@ -345,7 +345,11 @@ pub fn name_index(keys: &OwnKeys, table: &str, folded: &str) -> Vec<u8> {
     keyed_hash(&keys.index, &[table.as_bytes(), folded.as_bytes()])[..16].to_vec()
 }
 
-fn number(row: &sqlx::any::AnyRow, column: &str) -> Result<u64, LoadError> {
+/// A number of a row.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn number(row: &sqlx::any::AnyRow, column: &str) -> Result<u64, LoadError> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| LoadError::Value("number"))
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, header};
 use strongroom_protocol::AccessCommand;
 use strongroom_protocol::admin::AdminCommand;
 
@@ -11,7 +9,7 @@ use super::share::fix;
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
-use crate::routes::Answer;
+use crate::routes::{Answer, json_text};
 
 /// `POST /api/strongroom/v1/access`, and `…/access/mine` for whoever asks.
 ///
@@ -29,7 +27,5 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         fix(&gate, &call, spec).await?;
     }
     let shown = gate.keeper.admin(call.origin(), call.credential.clone(), command).await?;
-    let mut response = Response::new(Body::from(shown));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(json_text(shown))
 }

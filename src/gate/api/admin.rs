@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, header};
 use strongroom_protocol::admin::AdminCommand;
 
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
-use crate::routes::Answer;
+use crate::routes::{Answer, json_text};
 
 /// One command, of the route's action.
 ///
@@ -21,7 +19,5 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         return Err(Refused::bad("this command belongs to another route"));
     }
     let shown = gate.keeper.admin(call.origin(), call.credential.clone(), command).await?;
-    let mut response = Response::new(Body::from(shown));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(json_text(shown))
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::StatusCode;
 use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{ShareCommand, ShareSpec, Target};
 use strongroom_storage::RefKind;
@@ -12,7 +11,7 @@ use crate::call::Call;
 use crate::gate::Gate;
 use crate::hub::commit_at;
 use crate::refused::Refused;
-use crate::routes::Answer;
+use crate::routes::{Answer, json_text};
 
 /// `POST /api/strongroom/v1/share`, and `…/share/terms`.
 ///
@@ -36,9 +35,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         StatusCode::NOT_FOUND if !made => refused.with_message("no share that you manage has that id"),
         _ => refused,
     })?;
-    let mut response = Response::new(Body::from(shown));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(json_text(shown))
 }
 
 /// Says which commit is shared.

@@ -41,7 +41,8 @@ impl Core {
     ) -> Held {
         // An approval is the second person.
         let approval = matches!(command, AdminCommand::Approval(_));
-        match self.dual.needs(state, &changes).filter(|_| !approval) {
+        let why = if approval { None } else { self.dual.needs(state, &changes) };
+        match why {
             None => Ok((Ok(shown), changes)),
             Some(why) => {
                 let (refusal, changes) =
