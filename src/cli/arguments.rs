@@ -6,14 +6,17 @@ mod audit;
 mod backup;
 mod incident;
 mod key;
+mod lock;
+mod people;
 mod quota;
+mod repo;
 mod share;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
+use strongroom_domain::RepoKind;
 
 pub use access::Access;
 pub use approval::Approval;
@@ -21,7 +24,10 @@ pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
 pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Repository, Rotate};
+pub use lock::{Lock, Subject};
+pub use people::{Line, RoleCommand, Token, User, Where};
 pub use quota::Quota;
+pub use repo::Repo;
 pub use share::{NewShare, Pull, Share, Starts};
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
@@ -207,281 +213,10 @@ pub struct Remote {
     pub json: bool,
 }
 
-/// Verbs about principals.
-#[derive(Subcommand)]
-pub enum User {
-    /// Make a principal
-    Create {
-        /// What it is called
-        name: String,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// All principals
-    List {
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// One principal with its roles and tokens
-    Show {
-        /// Which
-        name: String,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Remove a principal: its tokens and roles end
-    Remove {
-        /// Which
-        name: String,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Let a principal be claimed anew, where its claim was made by somebody else
-    Unclaim {
-        /// Which
-        name: String,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Register for whom sealed deliveries to a principal are encrypted
-    Recipient {
-        /// Whose
-        name: String,
-        /// age1…, a native one; without it, the one that is registered is taken away
-        recipient: Option<String>,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// Where a role is held.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct Where {
-    /// In this namespace
-    #[arg(long)]
-    pub namespace: Option<String>,
-    /// In this repository
-    #[arg(long, value_name = "NS/NAME")]
-    pub repo: Option<RepoName>,
-    /// Everywhere
-    #[arg(long)]
-    pub system: bool,
-}
-
 /// The kind of a repository.
 #[derive(Args)]
 pub struct Kind {
     /// model or dataset
     #[arg(long = "type", default_value = "model", value_name = "KIND")]
     pub kind: RepoKind,
-}
-
-/// Verbs about roles.
-#[derive(Subcommand)]
-pub enum RoleCommand {
-    /// Give a role
-    Grant {
-        /// To whom
-        user: String,
-        /// reader, writer, maintainer, owner, partner, auditor, security, monitor or admin
-        role: Role,
-        #[command(flatten)]
-        place: Where,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Take a role
-    Revoke {
-        /// From whom
-        user: String,
-        /// Which
-        role: Role,
-        #[command(flatten)]
-        place: Where,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Allow one action beside the roles, such as key.recover
-    Allow(Line),
-    /// Deny one action; a denial wins over every role
-    Deny(Line),
-    /// Who holds what where
-    List {
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// An allowance or a denial.
-#[derive(Args)]
-pub struct Line {
-    /// Whom
-    pub user: String,
-    /// Which action
-    pub action: Action,
-    /// In which compartment, where the action has them
-    #[arg(long)]
-    pub compartment: Option<Compartment>,
-    #[command(flatten)]
-    pub place: Where,
-    #[command(flatten)]
-    pub kind: Kind,
-    /// Take the line away again
-    #[arg(long)]
-    pub remove: bool,
-    #[command(flatten)]
-    pub remote: Remote,
-}
-
-/// Verbs about access tokens.
-#[derive(Subcommand)]
-pub enum Token {
-    /// Make a token; it is shown once
-    Create {
-        /// For whom
-        #[arg(long)]
-        user: String,
-        /// What it is called
-        #[arg(long)]
-        name: Option<String>,
-        /// Narrow it: namespace:NS, repo:NS/NAME, action:ACTION or compartment:NAME; repeat for more
-        #[arg(long = "scope", value_name = "WHAT")]
-        scopes: Vec<String>,
-        /// How long it lives, such as 7d or 12h
-        #[arg(long)]
-        expires: Option<humantime::Duration>,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Exchange the token in STRONGROOM_TOKEN for one that nobody else has seen; with it you approve what others ask
-    Claim {
-        /// What it is called
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Tokens, without their secrets
-    List {
-        /// Only of this principal
-        #[arg(long)]
-        user: Option<String>,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// End a token at once
-    Revoke {
-        /// By the id that `token list` shows
-        id: u64,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// Verbs about repositories.
-#[derive(Subcommand)]
-pub enum Repo {
-    /// Make a repository
-    Create {
-        /// NAMESPACE/NAME
-        name: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Repositories that you may see
-    List {
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// One repository
-    Show {
-        /// NAMESPACE/NAME
-        name: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Give a repository another name; the old one keeps answering
-    Move {
-        /// NAMESPACE/NAME that it has
-        from: RepoName,
-        /// NAMESPACE/NAME that it gets
-        to: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Delete a repository: its secret is shredded, its name stays taken
-    Remove {
-        /// NAMESPACE/NAME
-        name: RepoName,
-        #[command(flatten)]
-        kind: Kind,
-        /// Without being asked
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// What a lock stops.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct Subject {
-    /// A principal
-    #[arg(long)]
-    pub user: Option<String>,
-    /// A token, by id
-    #[arg(long)]
-    pub token: Option<u64>,
-    /// A share, by id: all its tokens
-    #[arg(long)]
-    pub share: Option<u64>,
-    /// A repository
-    #[arg(long, value_name = "NS/NAME")]
-    pub repo: Option<RepoName>,
-}
-
-/// Verbs about locks.
-#[derive(Subcommand)]
-pub enum Lock {
-    /// Stop something at once, streams in flight included
-    #[command(visible_alias = "create")]
-    Add {
-        #[command(flatten)]
-        subject: Subject,
-        #[command(flatten)]
-        kind: Kind,
-        /// Why, for the log
-        #[arg(long, default_value = "")]
-        reason: String,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Let it go on
-    Remove {
-        #[command(flatten)]
-        subject: Subject,
-        #[command(flatten)]
-        kind: Kind,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// What is stopped
-    List {
-        #[command(flatten)]
-        remote: Remote,
-    },
 }

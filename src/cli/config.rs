@@ -1,6 +1,8 @@
 //! The configuration: file, flags and environment, with safe defaults. An unknown key or a bad value stops the start and
 //! names the line.
 
+mod file;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,186 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_database::{Remote, RemoteError, Source};
-use strongroom_gate::{S3, S3Error};
 use strongroom_keeper::root::RootSource;
 use strongroom_storage::Objects;
 
 use crate::Failed;
 use crate::arguments::Server;
 use crate::check::Places;
-
-/// The file, as `deploy/strongroom.toml` shows it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    data_dir: Option<PathBuf>,
-    server: ServerFile,
-    database: DatabaseFile,
-    objects: ObjectsFile,
-    root_key: RootKeyFile,
-    tokens: TokensFile,
-    shares: SharesFile,
-    policies: PoliciesFile,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ServerFile {
-    listen: SocketAddr,
-    hosts: Vec<String>,
-    connections_max: u32,
-    #[serde(deserialize_with = "deadline")]
-    handshake_timeout: Duration,
-    #[serde(deserialize_with = "deadline")]
-    header_timeout: Duration,
-    #[serde(deserialize_with = "deadline")]
-    body_timeout: Duration,
-    #[serde(deserialize_with = "deadline")]
-    stall_timeout: Duration,
-    tls12: bool,
-    mode: Option<Mode>,
-    keeper_socket: Option<PathBuf>,
-}
-
-impl Default for ServerFile {
-    fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 8443));
-        Self {
-            listen,
-            hosts: Vec::new(),
-            connections_max: 1024,
-            handshake_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(120),
-            tls12: false,
-            mode: None,
-            keeper_socket: None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DatabaseFile {
-    #[serde(deserialize_with = "remote")]
-    keeper: Option<String>,
-    keeper_password_file: Option<PathBuf>,
-    #[serde(deserialize_with = "remote")]
-    catalog: Option<String>,
-    catalog_password_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ObjectsFile {
-    #[serde(deserialize_with = "bucket")]
-    url: Option<String>,
-    endpoint: Option<String>,
-    region: Option<String>,
-    key_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-}
-
-impl ObjectsFile {
-    /// The bucket with its key, where payloads are in one.
-    fn open(&self) -> Result<Option<S3>, Failed> {
-        let failed = |error: S3Error| Failed(format!("objects: {error}"));
-        let Some(url) = &self.url else { return Ok(None) };
-        let mut bucket: S3 = url.parse().map_err(failed)?;
-        if let Some(endpoint) = &self.endpoint {
-            bucket = bucket.with_endpoint(endpoint).map_err(failed)?;
-        }
-        if let Some(region) = &self.region {
-            bucket = bucket.with_region(region.clone());
-        }
-        if let Some(file) = &self.key_file {
-            bucket = bucket.with_key_in(file).map_err(failed)?;
-        }
-        if let Some(file) = &self.ca_file {
-            bucket = bucket.with_certificates_in(file).map_err(failed)?;
-        }
-        Ok(Some(bucket))
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RootKeyFile {
-    file: Option<PathBuf>,
-    credential: Option<String>,
-    shares: bool,
-    #[serde(deserialize_with = "recipients")]
-    recovery: Vec<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TokensFile {
-    #[serde(deserialize_with = "duration")]
-    life_max: u64,
-}
-
-impl Default for TokensFile {
-    fn default() -> Self {
-        Self { life_max: 90 * 24 * 3600 }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SharesFile {
-    /// Neither none nor for ever.
-    max_life_days: std::num::NonZeroU16,
-}
-
-impl Default for SharesFile {
-    fn default() -> Self {
-        Self { max_life_days: const { std::num::NonZeroU16::new(90).unwrap() } }
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PoliciesFile {
-    folder: Option<PathBuf>,
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(|duration| duration.as_secs()).map_err(serde::de::Error::custom)
-}
-
-fn remote<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse::<Remote>().map(|_| Some(text)).map_err(serde::de::Error::custom)
-}
-
-/// Also as the processes get it, where there may be none.
-fn bucket<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    text.as_deref().map(str::parse::<S3>).transpose().map_err(serde::de::Error::custom)?;
-    Ok(text)
-}
-
-/// Native recipients only: a plug-in recipient names a program to run.
-fn recipients<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let texts: Vec<String> = Vec::deserialize(deserializer)?;
-    for text in &texts {
-        let wrong = |error| serde::de::Error::custom(format!("'{text}' is no native age recipient (age1…): {error}"));
-        text.parse::<strongroom_envelope::Recipient>().map_err(wrong)?;
-    }
-    Ok(texts)
-}
-
-/// None of them is "never", nor so short that nobody passes.
-fn deadline<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let seconds = duration(deserializer)?;
-    if (1..=3600).contains(&seconds) {
-        return Ok(Duration::from_secs(seconds));
-    }
-    Err(serde::de::Error::custom("a deadline is between 1s and 1h"))
-}
+use file::{File, ObjectsFile};
 
 /// In a data directory whose root key is in shares: an empty file, so that no flag needs to be repeated.
 pub const SHARES_MARK: &str = "root-key-in-shares";
@@ -467,16 +296,5 @@ impl Config {
             compartments: self.compartments.clone(),
             require_sandbox: self.mode == Mode::Production && cfg!(target_os = "linux"),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_commented_configuration_shows_the_defaults() {
-        let shown: File = toml::from_str(include_str!("../../deploy/strongroom.toml")).unwrap();
-        assert_eq!(format!("{shown:?}"), format!("{:?}", File::default()));
     }
 }
