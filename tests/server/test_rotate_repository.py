@@ -53,8 +53,13 @@ def catalog_id(server):
     return rows(server, "keeper", "SELECT catalog_id FROM repo WHERE id = 1")[0][0]
 
 
+def lying(server):
+    """What lies in the store, by name: one that the sweep takes meanwhile is there or is not."""
+    return {path.parent.name + path.name: path for path in (server.data / "objects").rglob("*") if path.is_file()}
+
+
 def payloads(server):
-    return {path.parent.name + path.name: path.read_bytes() for path in (server.data / "objects").rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in lying(server).items()}
 
 
 def seen(person, repo="admin/llm"):
@@ -282,7 +287,7 @@ def test_rewrapped_and_re_encrypted_are_told_apart_by_what_lies_in_the_store(mak
     server.stop()
     server.start()
     until = time.monotonic() + 20
-    while payloads(server).keys() & files.keys():
+    while lying(server).keys() & files.keys():
         assert time.monotonic() < until, "the sweep left old payloads"
         time.sleep(0.2)
     now = payloads(server)
