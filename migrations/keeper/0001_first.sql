@@ -33,6 +33,8 @@ CREATE INDEX repo_by_move ON repo (moved_log, moved_seq);
 CREATE TABLE rotation (
   repo BIGINT PRIMARY KEY REFERENCES repo (id), step TEXT NOT NULL CHECK (step IN ('pending', 'previous')),
   catalog_id BLOB NOT NULL UNIQUE, secret BLOB, closes BIGINT NOT NULL, closed_until_ms BIGINT);
+-- A sealed repository. With shares, its secret lies here, wrapped for what is in the shares, and nowhere else.
+CREATE TABLE repo_seal (repo BIGINT PRIMARY KEY REFERENCES repo (id), body_sealed BLOB NOT NULL, secret BLOB);
 -- Every name a repository ever had: a name is never given to another.
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),

@@ -10,6 +10,7 @@ mod lock;
 mod people;
 mod quota;
 mod repo;
+mod seal;
 mod share;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use lock::{Lock, Subject};
 pub use people::{Line, RoleCommand, Token, User, Where};
 pub use quota::Quota;
 pub use repo::Repo;
+pub use seal::{Seal, Unseal};
 pub use share::{NewShare, Pull, Share, Starts};
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
@@ -67,11 +69,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End all that is in flight, and let every key leave the server's memory; it stays sealed over restarts
+    Seal(Seal),
     /// Give a sealed server one share of its root key, or its passphrase, from standard input
-    Unseal {
-        #[command(flatten)]
-        remote: Remote,
-    },
+    Unseal(Unseal),
     /// Whether the server answers, and whether it is sealed
     Status {
         #[command(flatten)]

@@ -66,10 +66,14 @@ pub async fn run(places: &Places, root: Identity, progress: &mut Progress) -> Re
     };
     // Of a repository that is being rotated, the copy that is not its own is on its way in or out.
     let mut check = Check::new(&catalog, &places.objects, &mut told);
-    let mut repositories = 0;
+    let (mut repositories, mut sealed) = (0, Vec::new());
     for repo in &repos {
         let name = &names[&repo.catalog_id];
         match &repo.keys {
+            None if repo.sealed => {
+                sealed.push(name.clone());
+                continue;
+            }
             // Deleted: what is left of it is for the sweep.
             None => continue,
             Some(Err(error)) => damaged.push(json!({"repository": name, "what": error})),
@@ -88,6 +92,8 @@ pub async fn run(places: &Places, root: Identity, progress: &mut Progress) -> Re
     let tally = check.tally;
     damaged.extend(check.damage.iter().map(|found| row(found, &names)));
     shown.insert("repositories".to_owned(), repositories.into());
+    // Not looked into: they open with their shares alone.
+    shown.insert("sealed".to_owned(), sealed.into());
     for (what, count) in [
         ("refs", tally.refs),
         ("commits", tally.commits),

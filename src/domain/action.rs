@@ -70,6 +70,8 @@ words!(
         MetricsRead = "metrics.read",
         /// Give a sealed server a share of its root key; a share is its own credential, so no role has it.
         SystemUnseal = "system.unseal",
+        /// Seal the server, or a repository: no key of it stays in any memory.
+        SystemSeal = "system.seal",
         /// Say how much a namespace may store.
         QuotaManage = "quota.manage",
         /// Make a new root key.

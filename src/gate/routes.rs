@@ -14,7 +14,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use strongroom_domain::{Action, RepoKind};
-use strongroom_protocol::Call as Origin;
+use strongroom_protocol::{Call as Origin, Refusal};
 
 use crate::call::{Call, Rest, credential};
 use crate::gate::Gate;
@@ -162,6 +162,7 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/key/recover"                 KeyRecover  api::recover::post;
     GET    Root "/api/strongroom/metrics"                        MetricsRead api::metrics::get;
     GET    Root "/api/strongroom/traces"                         MetricsRead api::traces::get;
+    POST   Root "/api/strongroom/v1/seal"                        SystemSeal  api::admin::post;
     POST   Root "/api/strongroom/v1/unseal"                      SystemUnseal api::unseal::post;
 };
 
@@ -248,6 +249,8 @@ async fn run(
         // Whatever reached a route is recorded, or is not answered.
         match gate.keeper.reject(origin.clone(), reason, status).await {
             Ok(()) => refused.into_response(),
+            // A sealed keeper has no log: whoever types a share learns what is wrong with it.
+            Err(Refusal::Sealed) if route.action == Action::SystemUnseal => refused.into_response(),
             Err(refusal) => Refused::from(refusal).into_response(),
         }
     };
@@ -290,9 +293,7 @@ async fn nothing(gate: Arc<Gate>, request: Request, status: StatusCode, reason: 
     let origin = Origin { request_id: id.clone(), address, route: format!("{} (none)", request.method()) };
     let answer = match gate.keeper.reject(origin, reason.to_owned(), status.as_u16()).await {
         // To a stranger there is nothing at all.
-        Ok(()) if credential(request.headers()).is_none() => {
-            Refused::from(strongroom_protocol::Refusal::Anonymous).into_response()
-        }
+        Ok(()) if credential(request.headers()).is_none() => Refused::from(Refusal::Anonymous).into_response(),
         Ok(()) => Refused::new(status, reason).into_response(),
         Err(refusal) => Refused::from(refusal).into_response(),
     };

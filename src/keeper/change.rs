@@ -12,6 +12,7 @@ use crate::ask::AskChange;
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::rotation::RotationChange;
+use crate::seal::SealChange;
 use crate::share::ShareChange;
 use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns, recipients};
 
@@ -62,6 +63,8 @@ pub enum Change {
     Act(ActChange),
     /// A request for access: asked, decided, taken back.
     Ask(AskChange),
+    /// A seal, of the server or of a repository, and its end.
+    Seal(SealChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -250,10 +253,12 @@ impl Change {
                     .bind(*id as i64)
             }
             Self::DeleteRepo(id, at) => {
-                sqlx::query("UPDATE rotation SET secret = NULL WHERE repo = $1")
-                    .bind(*id as i64)
-                    .execute(&mut *tx)
-                    .await?;
+                for text in [
+                    "UPDATE rotation SET secret = NULL WHERE repo = $1",
+                    "UPDATE repo_seal SET secret = NULL WHERE repo = $1",
+                ] {
+                    sqlx::query(text).bind(*id as i64).execute(&mut *tx).await?;
+                }
                 sqlx::query("UPDATE repo SET secret = NULL, deleted_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
             }
             Self::Stop(stop, reason, at) => {
@@ -276,6 +281,7 @@ impl Change {
                 sqlx::query("UPDATE principal SET claimed_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
             }
             Self::Ask(change) => return change.write(tx, keys).await,
+            Self::Seal(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -363,6 +369,10 @@ impl Change {
             }
             Self::DeleteRepo(id, at) => state.with_repo(id, |repo| repo.shred(at)),
             Self::Stop(stop, reason, at) => {
+                // Nobody uses them while it is locked.
+                if let Stop::Repo(id) = stop {
+                    state.repos.get_mut(&id).into_iter().for_each(Repo::forget_keys);
+                }
                 state.stops.insert(stop, (reason, at));
             }
             Self::Unstop(stop) => {
@@ -382,6 +392,7 @@ impl Change {
                 }
             }
             Self::Ask(change) => change.apply(state),
+            Self::Seal(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

@@ -173,6 +173,8 @@ impl Effect {
             | Change::Recipient(..)
             | Change::Claim(..)
             | Change::Ask(_)
+            // A sealed repository is locked, and that is its effect.
+            | Change::Seal(_)
             | Change::Act(_) => return None,
         })
     }

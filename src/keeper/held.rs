@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use strongroom_envelope::{HeaderError, Identity, Recipient};
 
 use crate::keys::{KeyError, RepoKeys};
+use crate::rewrap::rewrap_one;
 use crate::root::{Root, RootSource};
 use crate::rotation::Rotation;
 use crate::state::{Repo, State};
@@ -63,7 +64,15 @@ impl Held {
         self.unwrapped(|root| rotation.keys(root))
     }
 
-    fn unwrapped(&self, unwrap: impl Fn(&Identity) -> Result<RepoKeys, KeyError>) -> Result<RepoKeys, KeyError> {
+    /// What is wrapped for the root identity, wrapped for others.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rewrap(&self, wrapped: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
+        self.unwrapped(|root| rewrap_one(wrapped, root, recipients))
+    }
+
+    fn unwrapped<T>(&self, unwrap: impl Fn(&Identity) -> Result<T, KeyError>) -> Result<T, KeyError> {
         match unwrap(&self.root()) {
             Err(KeyError::Header(HeaderError::NoMatch)) => {
                 let root = self.read().ok_or(KeyError::Header(HeaderError::NoMatch))?;

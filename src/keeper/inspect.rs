@@ -31,7 +31,9 @@ pub struct InspectedRepo {
     pub kind: RepoKind,
     /// Its current name.
     pub name: RepoName,
-    /// Gone when it was deleted; an error where they do not open.
+    /// Whether it is sealed with shares: the root identity does not open it.
+    pub sealed: bool,
+    /// Gone when it was deleted or is sealed with shares; an error where they do not open.
     pub keys: Option<Result<InspectedKeys, String>>,
     /// What the catalogue knows the other copy by, while it is rotated.
     pub beside: Option<[u8; 16]>,
@@ -112,17 +114,17 @@ impl Inspection {
     /// [`SetupError`]: a keeper would not start either.
     pub async fn repos(&self) -> Result<Vec<InspectedRepo>, SetupError> {
         let state = self.load().await?;
-        let repo = |repo: &crate::state::Repo| InspectedRepo {
+        let sealed = |id: &u64| state.seals.get(id).is_some_and(|seal| seal.shares.is_some());
+        let repo = |(id, repo): (&u64, &crate::state::Repo)| InspectedRepo {
+            sealed: repo.deleted_ms.is_none() && sealed(id),
             catalog_id: repo.catalog_id,
             kind: repo.kind,
             name: repo.name.clone(),
             beside: repo.rotation.as_ref().map(|rotation| rotation.catalog_id),
-            keys: repo
-                .deleted_ms
-                .is_none()
+            keys: (repo.deleted_ms.is_none() && !sealed(id))
                 .then(|| repo.keys(&self.root).map(InspectedKeys).map_err(|error| error.to_string())),
         };
-        Ok(state.repos.values().map(repo).collect())
+        Ok(state.repos.iter().map(repo).collect())
     }
 
     /// Whether the CA's key opens; true where there is none.

@@ -24,6 +24,7 @@ pub mod policy;
 mod rewrap;
 pub mod root;
 mod rotation;
+mod seal;
 mod server;
 mod setup;
 mod share;
@@ -36,5 +37,7 @@ pub use inspect::{InspectedKeys, InspectedRepo, InspectedRotation, Inspection};
 pub use rewrap::{RewrapError, rewrap};
 pub use rotation::copies;
 pub use server::{Core, Keeper, ServeError, serve};
-pub use setup::{Authority, Settings, SetupError, TABLES, authority, create, migrate, open, stored_authority};
+pub use setup::{
+    Authority, Settings, SetupError, TABLES, authority, create, let_open, mark, migrate, open, stored_authority,
+};
 pub use waiting::{Waiting, protect, split};

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::waiting::{Waiting, protect};
 
+/// An age file begins so: the identity is under a passphrase.
+const PROTECTED: &[u8] = b"age-encryption.org/v1";
+
 /// Where the root identity lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSource {
@@ -101,6 +104,26 @@ impl RootSource {
         Ok(())
     }
 
+    /// What waits for the identity where it does not lie openly; `None` where it does, and nothing of it is then read.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn waiting(&self) -> Result<Option<Waiting>, RootError> {
+        if *self != Self::Shares {
+            let path = self.path()?;
+            let failed = |error| RootError::File { path: path.clone(), error };
+            let mut begin = [0; PROTECTED.len()];
+            let read = fs::File::open(&path).map_err(failed)?.read(&mut begin).map_err(failed)?;
+            if &begin[..read] != PROTECTED {
+                return Ok(None);
+            }
+        }
+        match self.read()? {
+            Root::Waiting(waiting) => Ok(Some(waiting)),
+            Root::Identity(_) => Ok(None),
+        }
+    }
+
     /// Reads the identity, or what waits for it.
     ///
     /// # Errors
@@ -118,7 +141,7 @@ impl RootSource {
         }
         let mut content = Zeroizing::new(Vec::new());
         file.take(64 * 1024).read_to_end(&mut content).map_err(failed)?;
-        if content.starts_with(b"age-encryption.org/v1") {
+        if content.starts_with(PROTECTED) {
             return Ok(Root::Waiting(Waiting::Passphrase(content.to_vec())));
         }
         let text = std::str::from_utf8(&content).unwrap_or_default();

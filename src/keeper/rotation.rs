@@ -75,6 +75,11 @@ impl Rotation {
         Ok(self.keys.get_or_init(|| keys).clone())
     }
 
+    /// Lets the keys leave memory.
+    pub fn forget_keys(&mut self) {
+        self.keys = OnceLock::new();
+    }
+
     /// Forgets the secret; what the catalogue may still hold of it stays known.
     pub fn shred(&mut self) {
         (self.wrapped, self.keys) = (None, OnceLock::new());
@@ -206,23 +211,25 @@ impl Touched {
     pub fn note(&mut self, change: &Change) {
         match change {
             Change::Repo(id, _) | Change::Rotation(id, _) => drop(self.repos.insert(*id)),
+            Change::Seal(change) => self.repos.extend(change.repo()),
             Change::Wrapped(_) => self.all = true,
             _ => {}
         }
     }
 }
 
-/// A repository's number, its secret, and that of its other copy.
-type Secrets = Vec<(u64, Option<Vec<u8>>, Option<Vec<u8>>)>;
+/// A repository's number, its secret, that of its other copy, and the one that is sealed with shares.
+type Secrets = Vec<(u64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>)>;
 
 /// Secrets as they are stored now.
 ///
 /// # Errors
 /// [`LoadError`].
 pub async fn stored_secrets(tx: &mut AnyConnection, touched: &Touched) -> Result<Secrets, LoadError> {
-    const ALL: &str = "SELECT r.id, r.secret, t.secret AS other FROM repo r LEFT JOIN rotation t ON t.repo = r.id";
-    const ONE: &str =
-        "SELECT r.id, r.secret, t.secret AS other FROM repo r LEFT JOIN rotation t ON t.repo = r.id WHERE r.id = $1";
+    const ALL: &str = "SELECT r.id, r.secret, t.secret AS other, s.secret AS sealed FROM repo r \
+                       LEFT JOIN rotation t ON t.repo = r.id LEFT JOIN repo_seal s ON s.repo = r.id";
+    const ONE: &str = "SELECT r.id, r.secret, t.secret AS other, s.secret AS sealed FROM repo r \
+                       LEFT JOIN rotation t ON t.repo = r.id LEFT JOIN repo_seal s ON s.repo = r.id WHERE r.id = $1";
     let mut rows = Vec::new();
     if touched.all {
         rows = sqlx::query(ALL).fetch_all(&mut *tx).await?;
@@ -232,14 +239,18 @@ pub async fn stored_secrets(tx: &mut AnyConnection, touched: &Touched) -> Result
         }
     }
     let secrets = |row: &sqlx::any::AnyRow| {
-        Ok((row.try_get::<i64, _>("id")? as u64, row.try_get("secret")?, row.try_get("other")?))
+        let id = row.try_get::<i64, _>("id")? as u64;
+        Ok((id, row.try_get("secret")?, row.try_get("other")?, row.try_get("sealed")?))
     };
     rows.iter().map(secrets).collect()
 }
 
 /// Puts them into what is known.
 pub fn keep_secrets(secrets: Secrets, state: &mut State) {
-    for (id, secret, other) in secrets {
+    for (id, secret, other, sealed) in secrets {
+        if let Some(seal) = state.seals.get_mut(&id) {
+            seal.wrapped = sealed;
+        }
         let Some(repo) = state.repos.get_mut(&id) else { continue };
         repo.wrapped = secret;
         if let Some(rotation) = &mut repo.rotation {

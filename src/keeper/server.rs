@@ -1,6 +1,7 @@
 //! One gate at a time: reads its questions, answers each in a task of its own, ends with its socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use strongroom_database::Database;
@@ -18,7 +19,8 @@ use crate::keys::OwnKeys;
 use crate::log::{Entry, Log, LogError, Record};
 use crate::metrics;
 use crate::root::Root;
-use crate::setup::{Settings, SetupError};
+use crate::seal::SEALED;
+use crate::setup::{self, Settings, SetupError};
 use crate::state::State;
 use crate::waiting::Waiting;
 
@@ -120,7 +122,8 @@ impl Core {
     ) -> (Result<T, Refusal>, Record) {
         let state = self.state.read();
         let mut record = Record { time_ms: now_ms(), generation: state.generation, ..Record::default() };
-        let outcome = judge(&state, &mut record);
+        // Another keeper may have sealed the server since this was asked.
+        let outcome = if state.sealed { Err(Refusal::Sealed) } else { judge(&state, &mut record) };
         match &outcome {
             Ok(_) if record.outcome.is_empty() => record.outcome = "allowed".to_owned(),
             Ok(_) => {}
@@ -141,26 +144,44 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// How often a seal is looked for: of another keeper on the same database, or its end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The same after an end that led to nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a sealed keeper waits for.
+enum Wait {
+    /// The root identity, from people.
+    Root(Waiting),
+    /// Whoever has the root key on this machine: it lies there, and stays unread.
+    Operator,
+}
+
 /// The trusted process's whole: a core, or what waits for the root identity.
 pub struct Keeper {
     core: RwLock<Option<Arc<Core>>>,
     /// One share at a time.
-    waiting: tokio::sync::Mutex<Option<Waiting>>,
+    wait: tokio::sync::Mutex<Option<Wait>>,
     settings: Settings,
 }
 
 impl Keeper {
-    /// Opens the core where the root identity is at hand; else starts sealed.
+    /// Opens the core where the root identity is at hand and nobody has sealed the server; else starts sealed.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub async fn start(settings: Settings, root: Root) -> Result<Arc<Self>, SetupError> {
+    pub async fn start(settings: Settings) -> Result<Arc<Self>, SetupError> {
         metrics::start();
-        let (core, waiting) = match root {
-            Root::Identity(identity) => (Some(crate::setup::open(settings.clone(), identity).await?), None),
-            Root::Waiting(waiting) => (None, Some(waiting)),
+        let sealed = setup::mark(&settings).await?.is_some();
+        let (core, wait) = match settings.root.waiting()? {
+            Some(waiting) => (None, Some(Wait::Root(waiting))),
+            None if sealed => (None, Some(Wait::Operator)),
+            None => match settings.root.read()? {
+                Root::Identity(identity) => (Some(setup::open(settings.clone(), identity).await?), None),
+                Root::Waiting(waiting) => (None, Some(Wait::Root(waiting))),
+            },
         };
-        Ok(Arc::new(Self { core: RwLock::new(core), waiting: tokio::sync::Mutex::new(waiting), settings }))
+        Ok(Arc::new(Self { core: RwLock::new(core), wait: tokio::sync::Mutex::new(wait), settings }))
     }
 
     fn core(&self) -> Option<Arc<Core>> {
@@ -173,8 +194,43 @@ impl Keeper {
         }
     }
 
+    /// Ends when the server was sealed, here or by another keeper on the same database: whoever runs this one then ends the
+    /// process, and with it every key that was in it. Until then it opens a keeper that waits for its operator.
+    pub async fn until_sealed(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match self.core() {
+                Some(core) => {
+                    // Without its database nothing is answered, and nothing is known of a seal.
+                    let _ = core.follow.refresh().await;
+                    if core.state.read().sealed {
+                        return;
+                    }
+                }
+                None => {
+                    if let Err(error) = self.open_if_let().await {
+                        tracing::error!(%error, "the server stays sealed");
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open_if_let(&self) -> Result<(), SetupError> {
+        let mut wait = self.wait.lock().await;
+        if !matches!(*wait, Some(Wait::Operator)) || setup::mark(&self.settings).await?.as_deref() == Some(SEALED) {
+            return Ok(());
+        }
+        let Root::Identity(identity) = self.settings.root.read()? else { return Ok(()) };
+        let core = setup::unseal(self.settings.clone(), identity, "by the root key, on a server's machine").await?;
+        (*self.core.write(), *wait) = (Some(core), None);
+        tracing::info!("the server is unsealed");
+        Ok(())
+    }
+
     async fn answer(&self, request: Request) -> Result<Reply, Refusal> {
-        match (self.core(), request) {
+        match (self.core().filter(|core| !core.state.read().sealed), request) {
             (Some(core), request) => core.answer(request).await,
             (None, Request::Status) => Ok(Reply::Status { sealed: true }),
             (None, Request::Unseal { share }) => self.unseal(&share).await,
@@ -183,18 +239,25 @@ impl Keeper {
     }
 
     async fn unseal(&self, share: &SecretText) -> Result<Reply, Refusal> {
-        let mut waiting = self.waiting.lock().await;
-        let held = waiting.as_mut().ok_or_else(|| Refusal::Conflict("the server is not sealed".to_owned()))?;
+        let mut wait = self.wait.lock().await;
+        let held = match wait.as_mut() {
+            Some(Wait::Root(held)) => held,
+            Some(Wait::Operator) => {
+                let mend = "the root key lies on the server's machine: run `strongroom unseal --here` there";
+                return Err(Refusal::Conflict(mend.to_owned()));
+            }
+            None => return Err(Refusal::Conflict("the server is not sealed".to_owned())),
+        };
+        let by = held.word();
         // A wrong one costs a second: guessing a passphrase here is as slow as it can be made.
         let taken = held.take(share);
         if taken.is_err() {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let Some(identity) = taken.map_err(Refusal::Invalid)? else { return Ok(Reply::Status { sealed: true }) };
-        let core = crate::setup::open(self.settings.clone(), identity).await;
+        let core = setup::unseal(self.settings.clone(), identity, by).await;
         let core = core.map_err(|error| Refusal::Invalid(error.to_string()))?;
-        *self.core.write() = Some(core);
-        *waiting = None;
+        (*self.core.write(), *wait) = (Some(core), None);
         Ok(Reply::Status { sealed: false })
     }
 }

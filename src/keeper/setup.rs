@@ -22,6 +22,7 @@ use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
 use crate::log::{Entry, Heads, Log, LogError, Record};
 use crate::policy::{Assignment, Place, PrincipalId, RoleFileError, Roles};
 use crate::root::{RootError, RootSource};
+use crate::seal::{self, SealChange};
 use crate::server::{Core, now_ms};
 use crate::state::{LoadError, Principal, Rules, State, Token, TokenBody};
 use crate::token;
@@ -68,6 +69,9 @@ pub enum SetupError {
     /// The database.
     #[error("keeper database: {0}")]
     Database(#[from] sqlx::Error),
+    /// A seal that nobody has ended.
+    #[error("the server is sealed; see `strongroom unseal --help`")]
+    Sealed,
     /// What is in it.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -107,6 +111,7 @@ pub const TABLES: &[&str] = &[
     "line",
     "repo",
     "rotation",
+    "repo_seal",
     "repo_name",
     "share",
     "share_usage",
@@ -168,15 +173,52 @@ async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
 /// Opens an initialised keeper.
 ///
 /// # Errors
-/// [`SetupError`].
+/// [`SetupError`]; [`SetupError::Sealed`] where it was sealed.
 pub async fn open(settings: Settings, root: Identity) -> Result<Arc<Core>, SetupError> {
+    open_with(settings, root, None).await
+}
+
+/// Opens one that waited for its root identity, or for its operator: the first record says so, and by what.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn unseal(settings: Settings, root: Identity, by: &str) -> Result<Arc<Core>, SetupError> {
+    open_with(settings, root, Some(by)).await
+}
+
+async fn open_with(settings: Settings, root: Identity, unsealed: Option<&str>) -> Result<Arc<Core>, SetupError> {
     if matches!(settings.source(), Source::File(file) if !file.exists()) {
         return Err(SetupError::Empty(settings.data_dir));
     }
     let database = connect(&settings).await?;
     let Some(wrapped) = value(&database, "secret").await? else { return Err(SetupError::Empty(settings.data_dir)) };
     let secret = unwrap(&wrapped, &root)?;
-    start(settings, root, &secret, database).await
+    start(settings, root, &secret, database, unsealed).await
+}
+
+/// The mark of a seal: it stays over restarts, and is read before any key is.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn mark(settings: &Settings) -> Result<Option<Vec<u8>>, SetupError> {
+    if matches!(settings.source(), Source::File(file) if !file.exists()) {
+        return Ok(None);
+    }
+    Ok(value(&Database::open_to_read(&settings.source()).await?, seal::MARK).await?)
+}
+
+/// Lets every sealed keeper of this database open whose root key lies on its machine. Whoever asks has the root key too.
+/// Whether the server was sealed.
+///
+/// # Errors
+/// [`SetupError`]; [`SetupError::Key`] where it is another root key.
+pub async fn let_open(settings: &Settings, root: &Identity) -> Result<bool, SetupError> {
+    let database = connect(settings).await?;
+    let wrapped = value(&database, "secret").await?;
+    unwrap(&wrapped.ok_or_else(|| SetupError::Empty(settings.data_dir.clone()))?, root)?;
+    let text = "UPDATE instance SET value = $1 WHERE name = $2";
+    let asked = sqlx::query(text).bind(seal::UNSEALING.to_vec()).bind(seal::MARK.to_owned());
+    Ok(asked.execute(&database.writer).await?.rows_affected() > 0)
 }
 
 /// A value of the instance.
@@ -190,6 +232,7 @@ async fn start(
     root: Identity,
     secret: &Secret<32>,
     database: Database,
+    unsealed: Option<&str>,
 ) -> Result<Arc<Core>, SetupError> {
     let recovery = settings.recovery_recipients()?;
     let budgets = Arc::new(Budgets::from_toml(&settings.budgets)?);
@@ -199,10 +242,26 @@ async fn start(
     let dual = Dual::new(DualControl::from_toml(&settings.dual_control)?, &rules.roles);
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
     let state = follow.state().clone();
+    let sealed = state.read().sealed;
+    if sealed && unsealed.is_none() {
+        return Err(SetupError::Sealed);
+    }
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone()).await?;
     let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
     let rules = Effect::Rules { model, roles, dual_control };
     let noted = note(&log, &state, "keeper.start", log.others().await?, vec![rules]).await?;
+    if let Some(by) = unsealed {
+        let record = Record {
+            time_ms: now_ms(),
+            action: "system.unseal".to_owned(),
+            outcome: "done".to_owned(),
+            reason: by.to_owned(),
+            generation: state.read().generation,
+            ..Record::default()
+        };
+        let changes = if sealed { vec![Change::Seal(SealChange::ServerEnd)] } else { Vec::new() };
+        log.append(Entry { record, changes, ..Entry::default() }).await?;
+    }
     if database.is_shared() {
         tokio::spawn(watch_others(log.clone(), state.clone(), noted));
     }
@@ -287,7 +346,7 @@ pub async fn create(
     }
     tx.commit().await?;
     let life_ms = i64::try_from(settings.token_life_max_s * 1000).unwrap_or(i64::MAX);
-    let core = start(settings, root, &secret, database).await?;
+    let core = start(settings, root, &secret, database, None).await?;
     let text = token::generate()?;
     let (id, now) = (PrincipalId(1), now_ms());
     let assign = |role, place| Change::Assign(Assignment { principal: id, role, place });

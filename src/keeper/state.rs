@@ -14,6 +14,7 @@ use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
 use crate::rotation::{self, Rotation};
+use crate::seal::{self, RepoSeal};
 use crate::share::{self, Share};
 
 /// Why the state can't be loaded.
@@ -236,6 +237,10 @@ pub struct State {
     pub asks: BTreeMap<u64, Ask>,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
+    /// Whether the server is sealed: this process then ends.
+    pub sealed: bool,
+    /// Repositories that are sealed, each of them locked too.
+    pub seals: BTreeMap<u64, RepoSeal>,
     /// What lists show, in their orders.
     pub orders: Orders,
     /// Of each namespace, its repositories.
@@ -266,6 +271,8 @@ impl State {
             acts: BTreeMap::new(),
             asks: BTreeMap::new(),
             stops: BTreeMap::new(),
+            sealed: false,
+            seals: BTreeMap::new(),
             orders: Orders::default(),
             repos_of: BTreeMap::new(),
             root_recipients: Vec::new(),
@@ -463,6 +470,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     state.acts = act::load(tx, keys).await?;
     state.shares = share::load(tx, keys).await?;
     state.asks = ask::load(tx, keys).await?;
+    (state.sealed, state.seals) = seal::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

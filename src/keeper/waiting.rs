@@ -54,6 +54,14 @@ fn parse(text: &str) -> Option<(u8, Share)> {
 }
 
 impl Waiting {
+    /// What it waits for, as the log says it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Shares(_) => "by shares of the root key",
+            Self::Passphrase(_) => "by the passphrase of the root key",
+        }
+    }
+
     /// Takes one share, or the passphrase. Gives the identity once it is whole.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use crate::access::AccessCommand;
 use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
+use crate::seal::SealCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
 
@@ -121,6 +122,8 @@ pub enum AdminCommand {
     },
     /// What is stopped.
     LockList,
+    /// Let keys leave memory: all of them, or a repository's.
+    Seal(SealCommand),
     /// A new root key, for which every secret is wrapped anew.
     KeyRotateRoot {
         /// Only the last step, where several servers share the database: the old key opens nothing any more.
@@ -212,6 +215,7 @@ impl AdminCommand {
             Self::TokenCreate { .. } | Self::TokenList { .. } | Self::TokenRevoke { .. } => Action::TokenManage,
             Self::RepoList { .. } => Action::RepoList,
             Self::LockAdd { .. } | Self::LockRemove { .. } | Self::LockList => Action::LockManage,
+            Self::Seal(_) => Action::SystemSeal,
             Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => Action::KeyRotate,
             Self::QuotaSet { .. } | Self::QuotaList => Action::QuotaManage,
             Self::Share(command) => command.action(),
@@ -252,6 +256,7 @@ impl AdminCommand {
             Self::LockAdd { .. } => "lock.add",
             Self::LockRemove { .. } => "lock.remove",
             Self::LockList => "lock.list",
+            Self::Seal(command) => command.word(),
             Self::KeyRotateRoot { .. } | Self::KeyRotateRepo { .. } => "key.rotate",
             Self::QuotaSet { .. } => "quota.set",
             Self::QuotaList => "quota.list",

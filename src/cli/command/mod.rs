@@ -55,7 +55,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             if refused > 0 { Err(Failed(format!("{refused} findings stop the start"))) } else { Ok(()) }
         }
         Some(Command::Check { server, output }) => check(&server, output.progress, output.json),
-        Some(Command::Unseal { remote }) => seal::unseal(&remote),
+        Some(Command::Seal(asked)) => seal::seal(asked),
+        Some(Command::Unseal(asked)) => seal::unseal(asked),
         Some(Command::Status { remote }) => seal::status(&remote),
         Some(Command::User(user)) => people::user(user),
         Some(Command::Role(role)) => people::role(role),

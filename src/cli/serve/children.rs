@@ -14,6 +14,11 @@ use crate::config::Config;
 /// How long a keeper whose gate has ended has for its own end.
 const ORDERLY: Duration = Duration::from_secs(1);
 
+/// How a keeper ends because the server was sealed.
+pub const SEALED: u8 = 75;
+/// How long the answer of a seal has to leave.
+const ANSWERED: Duration = Duration::from_millis(200);
+
 /// The keeper: takes one gate's socket after the other, until the supervisor is gone.
 ///
 /// # Errors
@@ -33,11 +38,18 @@ pub fn keeper(config: &str) -> Result<(), Failed> {
 /// # Errors
 /// Why it can't serve.
 pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<UnixStream>>) -> Result<(), Failed> {
-    let root = config.root().read().map_err(|error| Failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper()?, root));
+    let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper()?));
     let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
+    let sealed = Arc::clone(&keeper);
+    runtime.spawn(async move {
+        sealed.until_sealed().await;
+        // Whoever sealed it is answered, then nothing of this process stays.
+        tokio::time::sleep(ANSWERED).await;
+        tracing::warn!("the server is sealed; the keeper ends, and starts without a key");
+        std::process::exit(i32::from(SEALED));
+    });
     tracing::info!("keeper serves");
     loop {
         match next() {

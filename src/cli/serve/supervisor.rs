@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{harden, log, pass};
+use super::{children, harden, log, pass};
 use crate::Failed;
 use crate::arguments::Server;
 use crate::config::Config;
@@ -92,10 +92,10 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
     loop {
         let (mut keeper, control) = start_keeper(config)?;
         let born = Instant::now();
-        let why = loop {
+        let (why, sealed) = loop {
             let mut gate = match start_gate(config, &control) {
                 Ok(gate) => gate,
-                Err(error) => break error.to_string(),
+                Err(error) => break (error.to_string(), false),
             };
             let gate_born = Instant::now();
             if let Some(output) = gate.stdout.take() {
@@ -105,8 +105,10 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
                 _ = terminate.recv() => true,
                 _ = interrupt.recv() => true,
                 status = keeper.wait() => {
+                    // At once: what it holds in memory goes with it, and so do the streams in flight.
                     let _ = gate.kill().await;
-                    break format!("{status:?}");
+                    let sealed = status.as_ref().is_ok_and(|status| status.code() == Some(i32::from(children::SEALED)));
+                    break (format!("{status:?}"), sealed);
                 }
                 status = gate.wait() => {
                     tracing::error!(?status, "the gate ended; starting another");
@@ -124,6 +126,11 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
             }
             tokio::time::sleep(if deaths > 1 { PAUSE } else { Duration::ZERO }).await;
         };
+        if sealed {
+            tracing::warn!("the server is sealed; keeper and gate start without a key");
+            deaths = 0;
+            continue;
+        }
         tracing::error!(why, "the keeper ended; starting both again");
         let _ = keeper.kill().await;
         deaths = if born.elapsed() < YOUNG { deaths + 1 } else { 0 };

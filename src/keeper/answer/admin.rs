@@ -98,6 +98,7 @@ impl Core {
             AdminCommand::LockAdd { subject, reason } => self.lock_add(state, subject, reason, record),
             AdminCommand::LockRemove { subject } => self.lock_remove(state, subject, record),
             AdminCommand::LockList => self.lock_list(state),
+            AdminCommand::Seal(command) => self.seal(state, command, record),
             AdminCommand::KeyRotateRepo { kind, repo, step } => self.rotate_repo(state, *kind, repo, *step, record),
             AdminCommand::QuotaSet { namespace, bytes } => self.quota_set(state, namespace, *bytes, record),
             AdminCommand::QuotaList => self.quota_list(state),

@@ -17,6 +17,7 @@ mod quota;
 mod repo;
 mod rotate;
 mod rotate_repo;
+mod seal;
 mod sealed;
 mod share;
 mod stop;

@@ -57,6 +57,10 @@ impl Core {
         let stop = find(state, subject)?;
         describe(state, stop, record);
         record.reason = super::cut(reason, 1024);
+        if matches!(stop, Stop::Repo(id) if state.seals.get(&id).is_some_and(|seal| !seal.was_locked)) {
+            let text = "it is sealed, and nothing of it is answered; lock it again once it is unsealed";
+            return Err(Refusal::Conflict(text.to_owned()));
+        }
         let held = state.stops.contains_key(&stop);
         let change = Change::Stop(stop, super::cut(reason, 1024), record.time_ms);
         Ok((json!({"locked": text(state, stop)}), if held { Vec::new() } else { vec![change] }))
@@ -65,6 +69,9 @@ impl Core {
     pub(super) fn lock_remove(&self, state: &State, subject: &LockSubject, record: &mut Record) -> Outcome {
         let stop = find(state, subject)?;
         describe(state, stop, record);
+        if matches!(stop, Stop::Repo(id) if state.seals.contains_key(&id)) {
+            return Err(Refusal::Conflict("it is sealed: strongroom unseal --repo".to_owned()));
+        }
         if !state.stops.contains_key(&stop) {
             return Err(Refusal::Conflict("that is not locked".to_owned()));
         }
