@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strongroom_domain::{Action, RepoKind};
 use strongroom_envelope::Identity;
-use strongroom_keeper::root::Root;
+use strongroom_keeper::root::RootSource;
 use strongroom_keeper::{Authority, Keeper as Trusted, Settings, create, serve};
 use strongroom_protocol::{Call, Credential, Grant, Keeper, SecretText, Target};
 use tokio::net::UnixStream;
@@ -36,7 +36,7 @@ pub async fn house(name: &str) -> House {
     let settings = Settings {
         data_dir: folder.clone(),
         database: None,
-        root: strongroom_keeper::root::RootSource::Shares,
+        root: RootSource::File(folder.join("root.key")),
         origin: "test".to_owned(),
         recovery: Vec::new(),
         token_life_max_s: 3600,
@@ -48,9 +48,9 @@ pub async fn house(name: &str) -> House {
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();
-    let again: Identity = root.to_secret_text().parse().expect("an identity");
+    settings.root.create(&root, None).expect("a root key");
     let (_, token) = create(settings.clone(), root, "admin", &authority).await.expect("a fresh keeper");
-    let keeper = Trusted::start(settings, Root::Identity(again)).await.expect("the same keeper");
+    let keeper = Trusted::start(settings).await.expect("the same keeper");
     House { keeper, token, folder }
 }
 
