@@ -44,6 +44,8 @@ pub struct Did {
     reads: BTreeMap<[String; 5], Read>,
     /// (kind, repository) → compartments whose names, sizes and digests were shown.
     seen: BTreeMap<[String; 2], BTreeSet<String>>,
+    /// (kind, repository, revision, path) → times that it was asked for and not there for whoever asked.
+    absent: BTreeMap<[String; 4], u64>,
     /// Deliveries whose opening did not come yet.
     delivered: HashMap<Asked, Vec<u64>>,
     compartments: BTreeSet<String>,
@@ -74,6 +76,10 @@ impl Did {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         match (record.action.as_str(), record.outcome.as_str()) {
             (_, "denied" | "malformed") => self.denied += 1,
+            ("object.absent", _) => {
+                let key = [&record.kind, &record.repo, &record.revision, &record.path].map(text);
+                *self.absent.entry(key).or_default() += 1;
+            }
             // Its digest is that of the terms.
             (action, _) if action.starts_with("share.") => {}
             // What a writer sent itself and the gate puts together is no reading.
@@ -142,10 +148,14 @@ impl Did {
             .seen
             .into_iter()
             .map(|([kind, repo], parts)| json!({"kind": kind, "repo": repo, "compartments": parts}));
+        let absent = self.absent.into_iter().map(|([kind, repo, revision, path], times)| {
+            json!({"kind": kind, "repo": repo, "revision": revision, "path": path, "times": times})
+        });
         let partners = self.partners.into_iter().map(|(share, name)| json!({"share": share, "principal": name}));
         let any = self.records > 0;
         json!({
             "read": reads.collect::<Vec<_>>(), "listed": seen.collect::<Vec<_>>(), "lists": self.lists,
+            "absent": absent.collect::<Vec<_>>(),
             "bytes_sent": self.sent, "unfinished": self.unfinished, "written": self.written, "denied": self.denied,
             "records": self.records, "compartments": self.compartments, "partners": partners.collect::<Vec<_>>(),
             "addresses": self.addresses, "tokens": self.tokens,

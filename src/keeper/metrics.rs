@@ -10,9 +10,9 @@ use crate::log::{LogError, Record};
 use crate::server::now_ms;
 
 /// Outcomes that have a line of their own.
-const OUTCOMES: [&str; 6] = ["allowed", "denied", "malformed", "done", "cut", "other"];
+const OUTCOMES: [&str; 7] = ["allowed", "denied", "malformed", "absent", "done", "cut", "other"];
 
-static APPENDED: [Counter; 6] = [const { Counter::new() }; 6];
+static APPENDED: [Counter; OUTCOMES.len()] = [const { Counter::new() }; OUTCOMES.len()];
 static LATE: Counter = Counter::new();
 static FAILED: Counter = Counter::new();
 static GROUP: Histogram<9> = Histogram::new(GROUPS);

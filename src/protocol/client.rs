@@ -263,6 +263,15 @@ impl Keeper {
         self.done(Request::Delivered { grant, path, start: range.start, end: range.end, bytes, complete }).await
     }
 
+    /// Records that what was asked for is not there for the grant, which ends with it.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn absent(&self, mut grant: Grant, path: String) -> Result<(), Refusal> {
+        grant.release = None;
+        self.done(Request::Absent { grant: grant.id(), path }).await
+    }
+
     /// Records a write before it is visible. `moved_ms` is the time of the commit to which it moves `main`, if it does.
     ///
     /// # Errors

@@ -171,6 +171,13 @@ pub enum Request {
         /// Whether all of the range was sent.
         complete: bool,
     },
+    /// What was asked for is not there, or not for this grant: recorded before it is said, and the last word of the grant.
+    Absent {
+        /// Under which grant.
+        grant: GrantId,
+        /// The path asked for.
+        path: String,
+    },
     /// An upload landed, or a commit is about to be made: recorded before it is visible.
     Wrote {
         /// Under which grant, one for `repo.write` or `repo.manage`.
@@ -289,6 +296,7 @@ impl Request {
             Self::DeliverSealed { .. } => "deliver sealed",
             Self::Rewrap { .. } => "rewrap",
             Self::Delivered { .. } => "delivered",
+            Self::Absent { .. } => "absent",
             Self::Wrote { .. } => "wrote",
             Self::Reject { .. } => "reject",
             Self::CreateRepo { .. } => "create repo",

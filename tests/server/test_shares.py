@@ -583,7 +583,8 @@ def test_every_act_through_a_share_and_about_it_names_it(server, owner, repo, an
     assert done == {
         ("share.create", "allowed"), ("share.show", "allowed"), ("share.extend", "allowed"), ("share.token", "allowed"),
         ("share.revoke", "allowed"), ("repo.read", "allowed"), ("repo.read", "denied"), ("object.open", "allowed"),
-        ("object.deliver", "done"), ("repo.list", "allowed"), ("whoami", "allowed"), ("repo.write", "denied"),
+        ("object.deliver", "done"), ("object.absent", "absent"), ("repo.list", "allowed"), ("whoami", "allowed"),
+        ("repo.write", "denied"),
     }
     assert {record["share"] for record in found} == {int(held.share_id)}
     assert all(record["share"] == int(held.share_id) for record in records(analyst, "--token", str(held.token_id)))

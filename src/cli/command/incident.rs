@@ -1,5 +1,7 @@
 //! `incident`: what somebody could reach and did, written down with its evidence, and that evidence verified.
 
+mod report;
+
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +17,7 @@ use crate::Failed;
 use crate::arguments::{Incident, IncidentWhom};
 use crate::client::Client;
 use crate::progress::Progress;
-use crate::show::show;
+use crate::show::{print, show};
 
 /// Places of records that are asked for at once.
 const AT_ONCE: usize = 300;
@@ -44,15 +46,28 @@ pub fn run(incident: Incident) -> Result<(), Failed> {
             write(&client, &opened, &header, &out)?;
             // What was written is what will be believed: read it as whoever gets it does.
             let key = opened["key"].as_str().unwrap_or_default();
-            let mut shown = told(&verified(&out, key)?);
-            (shown["bundle"], shown["key"]) = (out.display().to_string().into(), key.into());
-            show(&shown, remote.json);
+            let header = verified(&out, key)?;
+            if remote.json {
+                let mut shown = told(&header);
+                (shown["bundle"], shown["key"]) = (out.display().to_string().into(), key.into());
+                show(&shown, true);
+            } else {
+                print(&report::report(&header));
+                let out = out.display();
+                print(&format!("Evidence: {out}; anywhere: strongroom incident verify {out} --key {key}\n"));
+            }
             Ok(())
         }
         Incident::Verify { bundle, key, json } => {
-            let mut shown = told(&verified(&bundle, &key)?);
-            shown["verified"] = true.into();
-            show(&shown, json);
+            let header = verified(&bundle, &key)?;
+            if json {
+                let mut shown = told(&header);
+                shown["verified"] = true.into();
+                show(&shown, true);
+            } else {
+                print(&report::report(&header));
+                print("Verified: every record is in the log that this key signs.\n");
+            }
             Ok(())
         }
     }

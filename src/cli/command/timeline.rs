@@ -15,7 +15,8 @@ pub fn acts(records: &[Value]) -> Vec<Value> {
     let request = |record: &Value| (record["token"].as_u64(), record["request_id"].as_str().map(str::to_owned));
     let is = |record: &Value, action: &str| record["action"] == action;
     // Whoever sends the same id twice has those drawn together that are of one token.
-    let opened: BTreeSet<_> = records.iter().filter(|record| is(record, "object.open")).map(request).collect();
+    let said = |record: &&Value| is(record, "object.open") || is(record, "object.absent");
+    let opened: BTreeSet<_> = records.iter().filter(said).map(request).collect();
     let mut acts: Vec<Value> = Vec::new();
     let mut reading: HashMap<[String; 5], usize> = HashMap::new();
     for record in records.iter().rev() {
@@ -142,6 +143,7 @@ fn line(act: &Value) -> String {
             let sent = format!("{} sent", act["sent"]);
             format!("read{times}, {} bytes in {} ranges, {sent}{open}", act["bytes"], ranges.len())
         }
+        _ if act["action"] == "object.absent" => "asked for what is not there, or not for them".to_owned(),
         _ => format!("{} {}", text("action").unwrap_or_default(), text("outcome").unwrap_or_default()),
     };
     if let Some(repo) = text("repo") {
@@ -156,7 +158,7 @@ fn line(act: &Value) -> String {
 }
 
 /// What clients wrote moves no cursor and makes no line of its own.
-fn inert(text: &str) -> String {
+pub fn inert(text: &str) -> String {
     let inert = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(inert).collect()
 }

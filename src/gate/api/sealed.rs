@@ -13,7 +13,7 @@ use strongroom_storage::{ObjectError, ObjectId, ObjectReader};
 
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::hub::{commit_at, view};
+use crate::hub::file::{Found, file_at};
 use crate::refused::Refused;
 use crate::routes::Answer;
 use crate::watch::Watched;
@@ -36,10 +36,8 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     let (revision, path) = (call.revision()?, call.parse::<RepoPath>("path")?);
     let said = (Some(revision.to_string()), Some(path.to_string()));
     let grant = call.authorize(&gate, Target::Repo { kind, name, revision: said.0, path: said.1.clone() }).await?;
+    let Found { grant, commit, compartment, file } = file_at(&gate, grant, &revision, &path).await?;
     let repo = grant.repo()?;
-    let commit = commit_at(&gate, repo, &revision).await?;
-    let found = view(&gate, repo, &commit).file(&path).await?;
-    let (compartment, file) = found.ok_or_else(|| Refused::entry(Some(commit.id)))?;
     let part = repo.part(compartment).ok_or_else(Refused::repo)?;
     let object = ObjectId(file.object);
     let envelope = gate.catalog.envelope(repo.parts().id, compartment, object).await?;

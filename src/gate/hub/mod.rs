@@ -8,6 +8,7 @@ pub mod commits;
 pub mod create;
 mod describe;
 mod facts;
+pub mod file;
 mod git_rules;
 pub mod info;
 pub mod lfs;

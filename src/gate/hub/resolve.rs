@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use strongroom_domain::Commit;
 use strongroom_storage::{FileEntry, ObjectId};
 
-use super::{commit_at, path, view};
+use super::file::{Found, file_at};
+use super::path;
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::refused::Refused;
@@ -34,14 +35,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
 async fn answer(gate: Arc<Gate>, call: Call, with_body: bool) -> Answer {
     let (revision, path) = (call.revision()?, path(&call)?);
     let grant = call.authorize_repo(&gate, Some(&revision), Some(path.as_str())).await?;
-    let repo = grant.repo()?;
-    let commit = commit_at(&gate, repo, &revision).await?;
-    let mut view = view(&gate, repo, &commit);
-    // It lies where its path says, unless the rules were changed since.
-    let expected = gate.compartment(&path);
-    view.parts.sort_by_key(|(compartment, _)| *compartment != expected);
-    let found = view.file(&path).await?;
-    let (compartment, file) = found.ok_or_else(|| Refused::entry(Some(commit.id)))?;
+    let Found { grant, commit, compartment, file } = file_at(&gate, grant, &revision, &path).await?;
     let asked = range(call.header(header::RANGE), file.size);
     let mut response = Response::new(Body::empty());
     describe(response.headers_mut(), &file, commit.id, path.file_name())?;
@@ -61,6 +55,7 @@ async fn answer(gate: Arc<Gate>, call: Call, with_body: bool) -> Answer {
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, value(&(range.end - range.start).to_string())?);
     if with_body {
+        let repo = grant.repo()?;
         let part = repo.part(compartment).ok_or_else(Refused::repo)?;
         let object = ObjectId(file.object);
         let header = gate.catalog.envelope(repo.parts().id, compartment, object).await?;

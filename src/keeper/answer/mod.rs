@@ -50,6 +50,7 @@ impl Core {
             Request::Delivered { grant, path, start, end, bytes, complete } => {
                 self.answer_delivered(grant, path, start..end, bytes, complete).await
             }
+            Request::Absent { grant, path } => self.answer_absent(grant, &path).await,
             Request::Wrote { grant, what, subject, digest, compartments, moved_ms, added } => {
                 self.answer_wrote(grant, (what, subject, digest), compartments, moved_ms, added).await
             }

@@ -1,4 +1,4 @@
-//! `Delivered`, `Wrote`, `Reject`, `Ticket`, `Renew`: what happens around a grant.
+//! `Delivered`, `Absent`, `Wrote`, `Reject`, `Ticket`, `Renew`: what happens around a grant.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,6 +34,19 @@ impl Core {
             record.range = Some((range.start, range.end));
             record.bytes = Some(bytes);
             record.outcome = if complete { "done" } else { "cut" }.to_owned();
+            Ok(Reply::Done)
+        });
+        let recorded = recorded.await;
+        self.grants.lock().remove(grant);
+        recorded
+    }
+
+    pub(super) async fn answer_absent(&self, grant: GrantId, path: &str) -> Result<Reply, Refusal> {
+        let recorded = self.recorded(|state, record| {
+            let live = self.grants.lock().get(grant).cloned().ok_or(Refusal::Over)?;
+            describe(state, &live, record, "object.absent");
+            record.path = Some(cut(path, 1024));
+            record.outcome = "absent".to_owned();
             Ok(Reply::Done)
         });
         let recorded = recorded.await;

@@ -24,7 +24,7 @@ fn activity(action: &str) -> (u64, &'static str) {
 pub fn event(record: &Value, origin: &str) -> Value {
     let action = record["action"].as_str().unwrap_or_default();
     let (activity_id, activity_name) = activity(action);
-    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed" | "pending"));
+    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed" | "absent" | "pending"));
     let text = |key: &str| record[key].as_str();
     let actor = match text("principal") {
         Some(name) => {
