@@ -13,6 +13,7 @@ use strongroom_storage::{ObjectError, ObjectId, ObjectReader};
 
 use crate::call::Call;
 use crate::gate::Gate;
+use crate::hub::file::{Found, file_at};
 use crate::refused::Refused;
 use crate::routes::Answer;
 
@@ -36,10 +37,8 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let (revision, path) = (Some(body.revision.to_string()), Some(body.path.to_string()));
     let target = Target::Repo { kind: body.kind, name: body.repo, revision, path: path.clone() };
     let grant = call.authorize(&gate, target).await?;
+    let Found { grant, commit, compartment, file } = file_at(&gate, grant, &body.revision, &body.path).await?;
     let repo = grant.repo()?;
-    let commit = crate::hub::commit_at(&gate, repo, &body.revision).await?;
-    let found = crate::hub::view(&gate, repo, &commit).file(&body.path).await?;
-    let (compartment, file) = found.ok_or_else(|| Refused::entry(Some(commit.id)))?;
     let object = ObjectId(file.object);
     let envelope = gate.catalog.envelope(repo.parts().id, compartment, object).await?;
     let reference =
