@@ -28,6 +28,7 @@ mod seal;
 mod server;
 mod setup;
 mod share;
+pub mod share_record;
 mod state;
 mod ticket;
 mod token;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Commit, Compartment, Network, PathGlobs, RepoKind, RepoName, Revision, Sha256};
 
+use crate::admin::Cursor;
+
 /// What is shared with whom, and for how long.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ShareSpec {
@@ -76,6 +78,15 @@ pub enum ShareCommand {
         /// By its id.
         id: u64,
     },
+    /// A page of what the log has about the asker's share: their own records with proofs, and the places of the others.
+    Record {
+        /// Which share; that of the token, where it is of one.
+        id: Option<u64>,
+        /// How far the logs went when the first page was asked for; none in that question.
+        sizes: Vec<(u64, u64)>,
+        /// Before this record: the next page.
+        before: Option<Cursor>,
+    },
     /// The terms of the asker's share.
     Terms,
     /// Accept them.
@@ -89,7 +100,7 @@ impl ShareCommand {
     /// The action that policy decides on. Terms are between a share and whoever holds its token.
     pub fn action(&self) -> Action {
         match self {
-            Self::Terms | Self::Accept { .. } => Action::Whoami,
+            Self::Record { .. } | Self::Terms | Self::Accept { .. } => Action::Whoami,
             _ => Action::ShareManage,
         }
     }
@@ -103,6 +114,7 @@ impl ShareCommand {
             Self::Extend { .. } => "share.extend",
             Self::Revoke { .. } => "share.revoke",
             Self::Token { .. } => "share.token",
+            Self::Record { .. } => "share.record",
             Self::Terms => "share.terms",
             Self::Accept { .. } => "share.accept",
         }

@@ -1,7 +1,10 @@
 """The record of a share counts itself, so that nothing can be left out of it unseen; and a share is stopped as a whole. Told
 with owner, partner, officer and analyst."""
 
+import base64
+import json
 import os
+import sqlite3
 import threading
 import time
 
@@ -187,3 +190,72 @@ def test_two_replicas_that_answer_for_one_share_at_once_count_it_together_withou
             assert time.monotonic() < until
     finally:
         fleet.remove()
+
+
+def test_a_partner_verifies_their_own_record_offline_and_learns_nothing_of_others(server, owner, repo, tmp_path):
+    server.person("counting-partner")
+    analyst = server.person("watching-analyst", ("security", None), ("auditor", None))
+    held = share(owner, "admin/llm@main", "counting-partner")
+    held.http("GET", "/admin/llm/resolve/main/README.md")
+    held.http("GET", "/admin/llm/resolve/main/no-such-file")
+    analyst.strongroom("lock", "add", "--share", held.share_id, "--reason", "a suspicion")
+    assert held.http("GET", "/admin/llm/resolve/main/README.md").status == 401
+    analyst.strongroom("lock", "remove", "--share", held.share_id)
+    held.http("GET", "/admin/llm/resolve/main/config.json", headers={"Range": "bytes=0-3"})
+    until = time.monotonic() + 10
+    while len(records(owner, "--share", held.share_id, "--action", "object.deliver")) < 2:
+        assert time.monotonic() < until
+    first = tmp_path / "first.jsonl"
+    got = held.strongroom("share", "record", "--out", first)
+    assert got["verified"] and got["records"] == max(row["event"] for row in got["own"])
+    acts = [(row["action"], row["outcome"], row["path"]) for row in got["own"]]
+    for act in (("object.open", "allowed", "README.md"), ("object.absent", "absent", "no-such-file"), ("object.deliver", "done", "config.json")):
+        assert act in acts
+    assert acts[-1][0] == "share.record", "its own asking too"
+    # What the owner and the analyst did has a number, and no more: neither who, nor what, nor when.
+    assert got["yours"] < got["records"] and not any(word in first.read_text() for word in ("watching", "suspicion", "lock.add", "share.create"))
+    opened = "".join(base64.b64decode(entry["own"][1]).decode(errors="replace")
+                     for line in first.read_text().splitlines() for entry in json.loads(json.loads(line)["page"])["entries"] if entry["own"])
+    assert "lock.add" not in opened and "share.create" not in opened
+    # With an ordinary token of theirs, after the share's end too; what was there before must be there still.
+    owner.strongroom("share", "revoke", held.share_id)
+    partner = server.with_token("counting-partner")
+    second = tmp_path / "second.jsonl"
+    later = partner.strongroom("share", "record", held.share_id, "--out", second)
+    assert later["records"] > got["records"] and later["key"] == got["key"]
+    verify = ["share", "verify", second, "--key", got["key"], "--earlier", first]
+    nobody = server.stranger()
+    assert nobody.strongroom(*verify)["verified"]
+    backwards = ["share", "verify", first, "--key", got["key"], "--earlier", second]
+    assert "MISSING" in nobody.strongroom(*backwards, fails=True).stderr
+    # One that is taken out, or changed by a byte, is missed.
+    whole = [json.loads(line) for line in second.read_text().splitlines()]
+    page = json.loads(whole[0]["page"])
+    for spoiled in (json.dumps({**page, "entries": page["entries"][:2] + page["entries"][3:]}), whole[0]["page"].replace("a", "b", 1)):
+        bad = tmp_path / "bad.jsonl"
+        bad.write_text(json.dumps({**whole[0], "page": spoiled}) + "\n")
+        assert "NOT verify" in nobody.strongroom("share", "verify", bad, "--key", got["key"], fails=True).stderr
+    # Nobody else gets it: not another partner, not the owner, not the analyst.
+    stranger = server.with_token("watching-analyst")
+    for other in (owner, analyst, stranger):
+        assert other.strongroom("share", "record", held.share_id, "--out", tmp_path / "no", fails=True).returncode == 1
+    absent = stranger.strongroom("share", "record", 999_999, "--out", tmp_path / "no", fails=True)
+    assert absent.stderr == stranger.strongroom("share", "record", held.share_id, "--out", tmp_path / "no", fails=True).stderr
+
+
+def test_a_keeper_that_hides_a_record_is_found_by_its_number(make_server, tmp_path):
+    server = make_server()
+    owner = server.owner
+    owner.http("POST", "/api/repos/create", {"name": "one", "organization": "admin"})
+    commit(owner, "admin/one", {"README.md": b"words", "config.json": b"{}"})
+    server.person("partner")
+    held = share(owner, "admin/one@main", "partner")
+    held.http("GET", "/admin/one/resolve/main/README.md")
+    time.sleep(0.5)
+    held.strongroom("share", "record", "--out", tmp_path / "whole")
+    # The row is hidden from searches: no index finds it.
+    with sqlite3.connect(server.data / "keeper" / "keeper.db", timeout=20) as database:
+        changed = database.execute("UPDATE audit_leaf SET token_index = zeroblob(16), repo_index = zeroblob(16) WHERE action = 'object.open'").rowcount
+    assert changed == 1
+    wrong = held.strongroom("share", "record", "--out", tmp_path / "hidden", fails=True).stderr
+    assert "records are MISSING" in wrong

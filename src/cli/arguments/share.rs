@@ -123,6 +123,30 @@ pub enum Share {
         #[command(flatten)]
         remote: Remote,
     },
+    /// What the log has about a share that was made for you: your own records, each with its proof, and the places of all others
+    Record {
+        /// By its id; with the token of a share it is that one
+        id: Option<u64>,
+        /// The file that is written, for `share verify`
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Verify what `share record` wrote, anywhere: that the log has each record, and that none is missing
+    Verify {
+        /// What `share record` wrote
+        file: PathBuf,
+        /// The log's key, as `share record` printed it
+        #[arg(long)]
+        key: String,
+        /// What it wrote before: all of that must still be there
+        #[arg(long, value_name = "FILE")]
+        earlier: Option<PathBuf>,
+        /// JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// With the token of a share: read its terms, and accept them
     Accept {
         /// Without being asked

@@ -13,6 +13,7 @@ mod repo;
 mod seal;
 mod search;
 mod share;
+mod share_record;
 mod timeline;
 mod traces;
 mod verify;

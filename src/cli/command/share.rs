@@ -8,6 +8,7 @@ use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{ShareCommand, ShareSpec};
 
 use super::repo::confirmed;
+use super::share_record;
 use crate::Failed;
 use crate::arguments::{NewShare, Remote, Share, Starts};
 use crate::client::Client;
@@ -30,6 +31,8 @@ pub fn run(share: Share) -> Result<(), Failed> {
         Share::Extend { id, expires, remote } => send(&remote, ShareCommand::Extend { id, life_s: expires.as_secs() }),
         Share::Revoke { id, remote } => send(&remote, ShareCommand::Revoke { id }),
         Share::Token { id, remote } => send(&remote, ShareCommand::Token { id }),
+        Share::Record { id, out, remote } => share_record::fetch(id, out, &remote),
+        Share::Verify { file, key, earlier, json } => share_record::verify(&file, &key, earlier.as_deref(), json),
         Share::Accept { yes, remote } => accept(yes, &remote),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use strongroom_protocol::admin::{AdminCommand, AdminReply};
-use strongroom_protocol::{AccessCommand, Call, Credential, Refusal, Reply};
+use strongroom_protocol::{AccessCommand, Call, Credential, Refusal, Reply, ShareCommand};
 
 use super::about;
 use super::authorize::may;
@@ -47,6 +47,9 @@ impl Core {
             AdminCommand::AuditTile(tile) => self.tile(tile).await?,
             AdminCommand::AuditRecords { log, from, since_ms } => self.records(*log, *from, *since_ms).await?,
             AdminCommand::AuditProve { log, record, from_size } => self.prove(*log, *record, *from_size).await?,
+            AdminCommand::Share(ShareCommand::Record { sizes, before, .. }) => {
+                self.share_record(&shown, sizes, *before).await?
+            }
             AdminCommand::Share(_) | AdminCommand::Access(AccessCommand::Approve { .. }) => {
                 self.with_usage(shown).await?
             }

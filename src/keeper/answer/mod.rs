@@ -20,6 +20,7 @@ mod rotate_repo;
 mod seal;
 mod sealed;
 mod share;
+mod share_record;
 mod stop;
 mod transfer;
 mod usage;

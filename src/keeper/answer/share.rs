@@ -148,6 +148,7 @@ impl Core {
                 let (token, change) = self.share_token(state, *id, share, record.time_ms)?;
                 Ok((token, vec![change]))
             }
+            ShareCommand::Record { id, .. } => self.share_record_begin(state, subject, *id, record),
             ShareCommand::Terms => {
                 let (_, share) = own(state, subject)?;
                 let terms = share.body.terms.as_deref();

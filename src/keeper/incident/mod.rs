@@ -7,6 +7,7 @@ mod bundle;
 mod reach;
 mod verify;
 
+pub use crate::did::time;
 pub use bundle::{Digest, FORMAT, Header, statement};
 pub use reach::{Replay, Who};
 pub use verify::{BundleError, Verifier};
