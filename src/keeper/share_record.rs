@@ -184,3 +184,27 @@ fn verify(
     }
     Ok(Some(record))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(events: &[u64]) -> Verified {
+        let leaf = |event: &u64| (*event, (format!("leaf {event}"), None));
+        Verified { of: Some((1, 2)), events: events.iter().map(leaf).collect() }
+    }
+
+    #[test]
+    fn a_number_that_nobody_has_is_missed_and_what_was_there_must_be_there_still() {
+        assert_eq!(of(&[3, 1, 2]).whole(None).ok(), Some(3));
+        assert!(matches!(of(&[1, 3]).whole(None), Err(ShareRecordError::Missing(some)) if some == "2"));
+        assert!(matches!(of(&[2, 3]).whole(None), Err(ShareRecordError::Missing(some)) if some == "1"));
+        assert!(of(&[1, 2, 3]).whole(Some(&of(&[1, 2]))).is_ok());
+        assert!(
+            matches!(of(&[1, 2]).whole(Some(&of(&[1, 2, 3]))), Err(ShareRecordError::Missing(some)) if some == "3")
+        );
+        let mut other = of(&[1, 2]);
+        other.events.insert(2, ("another leaf".to_owned(), None));
+        assert!(matches!(of(&[1, 2, 3]).whole(Some(&other)), Err(ShareRecordError::Changed(2))));
+    }
+}

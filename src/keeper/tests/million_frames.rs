@@ -194,7 +194,7 @@ fn frame(dice: &mut Dice, loot: &Loot, seen: &[GrantId]) -> Request {
         11 => Request::DeliverSealed { grant, object },
         12 => Request::Rewrap { grant, envelopes: vec![(object.envelope, object.compartment, part)] },
         13 => Request::Delivered { grant, path, start, end, bytes: dice.below(1 << 40), complete: start > end },
-        14 => Request::Absent { grant, path: path.unwrap_or_default() },
+        14 => Request::Absent { grant, path: "logs/a.txt".to_owned() },
         15 => Request::Wrote {
             grant,
             what: dice.of(&["commit", "system.unseal", "branch.delete"]).to_string(),
