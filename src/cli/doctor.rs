@@ -1,5 +1,8 @@
 //! The preflight, and `doctor`: what is dangerous, why, and the mend.
 
+mod alerts;
+mod policies;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -85,6 +88,9 @@ pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
         {
             add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
         }
+    }
+    for (refused, what, mend) in policies::examine(config).into_iter().chain(alerts::examine(config)) {
+        add(refused, what, mend);
     }
     let certificate = if only == Some(Only::Keeper) { None } else { certificates::examine(config, SystemTime::now()) };
     if let Some((refused, what, mend)) = certificate {

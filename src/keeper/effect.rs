@@ -173,6 +173,7 @@ impl Effect {
             | Change::Recipient(..)
             | Change::Claim(..)
             | Change::Ask(_)
+            | Change::Decoy(_)
             | Change::Act(_) => return None,
         })
     }

@@ -39,6 +39,9 @@ pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<Un
     let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper()?, root));
     let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
     tracing::info!("keeper serves");
+    for sink in config.alerts.sinks()? {
+        runtime.spawn(super::courier::deliver(sink, Arc::clone(&keeper)));
+    }
     loop {
         match next() {
             Ok(Some(gate)) => {
