@@ -15,12 +15,16 @@ pub fn is_inside(address: IpAddr) -> bool {
 fn is_inside_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     // RFC 6890 and the registry that it began; 169.254/16 has the metadata of clouds, 100.64/10 that of one.
-    match (a, b, c) {
-        (0 | 10 | 127, ..) | (169, 254, _) | (192, 168, _) | (198, 18 | 19, _) | (192, 0, 0) => true,
-        (100, 64..=127, _) | (172, 16..=31, _) => true,
-        (224.., ..) => true,
-        _ => false,
-    }
+    matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., ..)
+            | (169, 254, _)
+            | (192, 168, _)
+            | (198, 18 | 19, _)
+            | (192, 0, 0)
+            | (100, 64..=127, _)
+            | (172, 16..=31, _)
+    )
 }
 
 fn is_inside_v6(address: Ipv6Addr) -> bool {

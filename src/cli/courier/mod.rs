@@ -38,7 +38,7 @@ impl Sink {
 
 /// What delivers, with all that it needs from the outside.
 enum Courier {
-    Webhook(webhook::Sender),
+    Webhook(Box<webhook::Sender>),
     Syslog(syslog::Sender),
 }
 
@@ -49,7 +49,7 @@ enum Courier {
 pub fn run(sink: &Sink, keeper: UnixStream) -> Result<(), Failed> {
     // What is read from files is read before the sandbox.
     let (courier, outgoing) = match sink {
-        Sink::Webhook(webhook) => (Courier::Webhook(webhook.sender()?), webhook.outgoing()?),
+        Sink::Webhook(webhook) => (Courier::Webhook(Box::new(webhook.sender()?)), webhook.outgoing()?),
         Sink::Syslog(syslog) => (Courier::Syslog(syslog.sender()?), syslog.outgoing()),
     };
     sandbox(&outgoing)?;
