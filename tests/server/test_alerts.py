@@ -375,6 +375,18 @@ def test_hostile_words_come_out_as_data(make_server, tmp_path):
     receiver.stop()
 
 
+@pytest.mark.skipif(STORES.postgres is not None, reason="the database is edited as a file")
+def test_an_alert_whose_row_was_deleted_is_missed_by_check(make_server):
+    server = make_server()
+    server.person("watch", ("security", None))
+    server.stop()
+    with sqlite3.connect(server.data / "keeper" / "keeper.db") as database:
+        database.execute("DELETE FROM alert WHERE seq = (SELECT MAX(seq) FROM alert)")
+    done = subprocess.run([PROGRAM, "check", *map(str, server.arguments), "--json"], capture_output=True, text=True)
+    assert done.returncode == 1 and "differ in 1 alerts" in done.stdout, done.stdout + done.stderr
+    server.start()
+
+
 needs_fleet = pytest.mark.skipif(
     not (programs() and HAPROXY and WEED), reason="PostgreSQL, HAProxy or SeaweedFS is not installed"
 )
