@@ -239,18 +239,19 @@ def test_doctor_and_the_start_refuse_alerts_that_are_dangerous_and_policies_with
         assert f"policies/{name}" in doctor(config)
 
 
+def use(person, source):
+    """A request from an address of this machine."""
+    server = person.server
+    with socket.create_connection(("127.0.0.1", server.port), source_address=(source, 0)) as plain:
+        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            head = f"GET /api/whoami-v2 HTTP/1.1\r\nHost: localhost:{server.port}\r\nConnection: close\r\n"
+            connection.sendall(f"{head}Authorization: Bearer {person.token}\r\n\r\n".encode())
+            return int(connection.recv(4096).split()[1])
+
+
 def test_a_token_that_is_used_from_another_network_raises_an_alert_once(make_server, tmp_path):
     server = make_server('[server]\nhosts = ["127.0.0.1"]\n' + rules(tmp_path / "policies"))
     watch, reader = server.person("watch", ("security", None)), server.person("reader", ("reader", "admin"))
-
-    def use(person, source):
-        """A request from an address of this machine."""
-        with socket.create_connection(("127.0.0.1", server.port), source_address=(source, 0)) as plain:
-            with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
-                head = f"GET /api/whoami-v2 HTTP/1.1\r\nHost: localhost:{server.port}\r\nConnection: close\r\n"
-                connection.sendall(f"{head}Authorization: Bearer {person.token}\r\n\r\n".encode())
-                return int(connection.recv(4096).split()[1])
-
     for source in ("127.0.0.1", "127.0.0.9"):
         assert use(reader, source) == 200
     assert alerts(watch, "--kind", "network") == [], "its first network is where it is from, and each address in it"
@@ -266,6 +267,21 @@ def test_a_token_that_is_used_from_another_network_raises_an_alert_once(make_ser
     # Where from is stored sealed.
     server.stop()
     assert not any(b"127.7.7" in file.read_bytes() for file in server.data.rglob("*") if file.is_file())
+
+
+def test_a_network_is_known_once_it_was_told_and_not_before(make_server, tmp_path):
+    server = make_server(rules(tmp_path / "policies", network__every_s=2))
+    watch, reader = server.person("watch", ("security", None)), server.person("reader", ("reader", "admin"))
+    assert use(reader, "127.0.0.1") == 200
+    # The second may come while the turn of the first one's alert runs: then it is told in a later one.
+    for _ in range(3):
+        for source in ("127.7.7.1", "127.8.8.1"):
+            assert use(reader, source) == 200
+        time.sleep(2.1)
+    server.stop()
+    server.start()
+    assert use(reader, "127.7.7.9") == use(reader, "127.8.8.9") == 200
+    assert sorted(alert["address"] for alert in alerts(watch, "--kind", "network")) == ["127.7.7.1", "127.8.8.1"]
 
 
 def test_denials_in_bulk_raise_one_alert_for_each_who_is_denied(make_server, tmp_path):
@@ -401,6 +417,8 @@ def test_an_alert_is_raised_and_delivered_once_whichever_replicas_saw_it(tmp_pat
         for number in range(60):
             assert guess.http("GET", f"/api/models/admin/guess-{number}").status == 404
         assert len(alerts(watch, "--kind", "denials")) == 1, "both counted, one raised it"
+        records = watch.strongroom("audit", "search", "--action", "alert.raised", "--limit", "500")["records"]
+        assert len([record for record in records if record["alert"] == "denials"]) == 1, "and one recorded it"
         wanted = alerts(watch)
         within(20, lambda: {alert["id"] for alert in receiver.verified()} >= {alert["id"] for alert in wanted}, fleet.log())
         ids = [alert["id"] for alert in receiver.verified()]
