@@ -55,6 +55,8 @@ pub struct Core {
     pub(crate) budgets: Arc<Budgets>,
     /// What a touch of a decoy stops.
     pub(crate) decoy_lock: DecoyLock,
+    /// Whether a log that can't be written is said to sinks.
+    pub(crate) tells_trouble: bool,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,

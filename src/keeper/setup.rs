@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_database::{Database, Remote, Source};
 use strongroom_domain::{
-    AlertRules, AlertsError, BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace,
+    AlertKind, AlertRules, AlertsError, BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace,
 };
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
@@ -212,6 +212,7 @@ async fn start(
     let follow = Arc::new(Follow::start(database.clone(), keys.clone(), rules).await?);
     let state = follow.state().clone();
     let rules_of_alerts = AlertRules::from_toml(&settings.alerts)?;
+    let tells_trouble = rules_of_alerts.every_ms(AlertKind::Audit).is_some();
     let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts));
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone(), alarms).await?;
     let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
@@ -231,6 +232,7 @@ async fn start(
         dual,
         budgets,
         decoy_lock,
+        tells_trouble,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
         rotating: tokio::sync::Mutex::new(()),

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use sqlx::Row;
+use strongroom_domain::AlertKind;
 
 use crate::did::time;
 use crate::log::{Record, SearchError, leaf_at};
+use crate::metrics;
 use crate::server::{Core, Keeper, now_ms};
 
 /// How long a keeper that delivers to a sink keeps others from doing the same: longer than one delivery may take. One that died
@@ -24,8 +26,8 @@ pub enum SinkError {
 
 /// An alert that a sink has not had.
 pub struct Undelivered {
-    /// The log and the number of its record.
-    pub place: (u64, u64),
+    /// The log and the number of its record; none where the log could not be written.
+    pub place: Option<(u64, u64)>,
     /// Its id: a receiver that saw it already drops it.
     pub id: String,
     /// All of it, as JSON.
@@ -59,13 +61,28 @@ impl Keeper {
         }
     }
 
+    /// That answers are withheld because the log can't be written, where they are more than those that a sink was told of; and how
+    /// many. It goes round the log, which has it only later.
+    pub fn trouble(&self, told: u64) -> Option<(u64, Undelivered)> {
+        let core = self.core()?;
+        let unwritten = metrics::unwritten();
+        if unwritten <= told || !core.tells_trouble {
+            return None;
+        }
+        let (now, log) = (now_ms(), core.log.number());
+        let id = format!("{log}-unwritten-{now}");
+        let why = format!("{} answers were withheld: the log can't be written", unwritten - told);
+        let body = json!({"id": id, "time": time(now), "alert": AlertKind::Audit, "why": why});
+        Some((unwritten, Undelivered { place: None, id, body: body.to_string() }))
+    }
+
     /// Notes that a sink has an alert. If we die before this, it gets it once more.
     ///
     /// # Errors
     /// [`SinkError`].
-    pub async fn delivered(&self, sink: &str, place: (u64, u64)) -> Result<(), SinkError> {
-        match self.core() {
-            Some(core) => core.delivered(sink, place).await,
+    pub async fn delivered(&self, sink: &str, alert: &Undelivered) -> Result<(), SinkError> {
+        match self.core().zip(alert.place) {
+            Some((core, place)) => core.delivered(sink, place).await,
             None => Ok(()),
         }
     }
@@ -89,7 +106,7 @@ impl Core {
         let place = (row.try_get::<i64, _>("log")? as u64, row.try_get::<i64, _>("seq")? as u64);
         let Some(leaf) = leaf_at(&self.database.reader, place).await? else { return Ok(None) };
         let record = leaf.open(&self.keys).map_err(SearchError::from)?;
-        Ok(Some(Undelivered { place, id: id(place), body: alert_json(place, &record).to_string() }))
+        Ok(Some(Undelivered { place: Some(place), id: id(place), body: alert_json(place, &record).to_string() }))
     }
 
     /// Takes the sink for a while, or longer; false where another keeper has it.

@@ -335,16 +335,21 @@ def test_each_change_of_who_may_do_what_raises_an_alert_and_other_changes_do_not
 
 
 @pytest.mark.skipif(STORES.postgres is not None, reason="the database is locked as a file")
-def test_a_log_that_could_not_be_written_raises_an_alert_when_it_can_be_again(make_server):
-    server = make_server()
+def test_a_log_that_could_not_be_written_raises_an_alert_when_it_can_be_again(make_server, tmp_path):
+    receiver = Receiver(tmp_path / "receiver")
+    server = make_server(receiver.config())
     watch = server.person("watch", ("security", None))
     lock = sqlite3.connect(server.data / "keeper" / "keeper.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     assert server.owner.http("GET", "/api/whoami-v2").status == 503
+    # While nothing can be written, or read.
+    told = within(30, lambda: [alert for alert in receiver.verified() if alert["alert"] == "audit"], server.log())
+    assert "the log can't be written" in told[0]["why"] and "unwritten" in told[0]["id"]
     lock.execute("ROLLBACK")
     within(20, lambda: server.owner.http("GET", "/api/whoami-v2").status == 200)
-    [alert] = within(10, lambda: alerts(watch, "--kind", "audit"))
+    [alert, *_] = within(10, lambda: alerts(watch, "--kind", "audit"))
     assert "answers were withheld" in alert["why"]
+    receiver.stop()
 
 
 def test_who_reads_alerts_is_an_auditor_or_an_analyst_and_nobody_else(make_server):
@@ -401,6 +406,27 @@ def test_an_alert_whose_row_was_deleted_is_missed_by_check(make_server):
     done = subprocess.run([PROGRAM, "check", *map(str, server.arguments), "--json"], capture_output=True, text=True)
     assert done.returncode == 1 and "differ in 1 alerts" in done.stdout, done.stdout + done.stderr
     server.start()
+
+
+def test_a_collector_of_this_machine_gets_lines_also_after_it_was_started_anew(make_server, tmp_path):
+    path = tmp_path / "log.sock"
+
+    def collector():
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        listening.bind(str(path))
+        listening.settimeout(30)
+        return listening
+
+    first = collector()
+    server = make_server(f'[alerts]\nsyslog = "unix://{path}"\n')
+    line = first.recv(8192).decode()
+    assert line.startswith("<105>1 ") and " strongroom - alert." in line and json.loads(line[line.index("] {") + 2 :])["id"]
+    first.close()
+    server.person("watch", ("security", None))
+    second = collector()
+    within(30, lambda: b"security" in second.recv(8192), server.log())
+    second.close()
 
 
 needs_fleet = pytest.mark.skipif(

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strongroom_keeper::{Keeper, Undelivered};
 use strongroom_protocol::{Dispatch, FrameReader, FrameWriter, Numbered, Receipt, split};
@@ -20,6 +20,8 @@ const EVERY: Duration = Duration::from_millis(500);
 /// After a failure: the first pause, and the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A log that can't be written is said again after so long, if it still can't.
+const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 /// A courier that says nothing for so long is ended, and another one started; less than a keeper's lease of a sink.
 const DEADLINE: Duration = Duration::from_secs(45);
 
@@ -37,7 +39,14 @@ pub fn run(sink: &str) -> Result<(), Failed> {
 /// Delivers to a sink, as long as the runtime lives. It never ends by itself.
 pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
     let (mut courier, mut pause) = (None, PAUSE);
+    let (mut told, mut told_at) = (0, None::<Instant>);
     loop {
+        if told_at.is_none_or(|at| at.elapsed() > TROUBLE_EVERY)
+            && let Some((unwritten, alert)) = keeper.trouble(told)
+            && hand(&sink, &mut courier, &alert).await.is_ok()
+        {
+            (told, told_at) = (unwritten, Some(Instant::now()));
+        }
         let next = match keeper.undelivered(sink.word()).await {
             Ok(next) => next,
             Err(error) => {
@@ -50,7 +59,7 @@ pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
             continue;
         };
         let delivered = match hand(&sink, &mut courier, &alert).await {
-            Ok(()) => keeper.delivered(sink.word(), alert.place).await.map_err(words),
+            Ok(()) => keeper.delivered(sink.word(), &alert).await.map_err(words),
             Err(error) => Err(error),
         };
         match delivered {
