@@ -39,6 +39,7 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         roles: ROLES.to_owned(),
         dual_control: DUAL_CONTROL.to_owned(),
         budgets: include_str!("../policies/budgets.toml").to_owned(),
+        alerts: include_str!("../policies/alerts.toml").to_owned(),
     }
 }
 

@@ -57,6 +57,8 @@ CREATE TABLE share_event (share BIGINT PRIMARY KEY, events BIGINT NOT NULL);
 CREATE TABLE ask (
   id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), repo BIGINT NOT NULL REFERENCES repo (id),
   body_sealed BLOB NOT NULL, UNIQUE (principal, repo));
+-- What is not there, and watched.
+CREATE TABLE decoy (id BIGINT PRIMARY KEY, bait_index BLOB NOT NULL UNIQUE, body_sealed BLOB NOT NULL);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal, a token or a share used of its budgets in this hour and this day. `turns` counts how often its row was
@@ -85,6 +87,16 @@ CREATE INDEX audit_by_time ON audit_leaf (time_ms, log, seq);
 CREATE TABLE policy_record (
   generation BIGINT NOT NULL, rules BIGINT NOT NULL, log BIGINT NOT NULL, seq BIGINT NOT NULL,
   PRIMARY KEY (generation, rules, log, seq));
+-- Which records are alerts. All keepers together raise one of a kind about an actor once in each turn.
+CREATE TABLE alert (
+  alert_index BLOB NOT NULL, turn BIGINT NOT NULL, log BIGINT NOT NULL, seq BIGINT NOT NULL, time_ms BIGINT NOT NULL,
+  PRIMARY KEY (alert_index, turn), UNIQUE (log, seq));
+CREATE INDEX alert_by_time ON alert (time_ms, log, seq);
+-- Which keeper delivers to a sink, until when; and up to which record of each log the sink has the alerts.
+CREATE TABLE alert_sink (sink TEXT PRIMARY KEY, holder BIGINT NOT NULL, until_ms BIGINT NOT NULL);
+CREATE TABLE alert_cursor (sink TEXT NOT NULL, log BIGINT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (sink, log));
+-- From which networks a token was used.
+CREATE TABLE token_network (token BIGINT NOT NULL, network_index BLOB NOT NULL, PRIMARY KEY (token, network_index));
 -- Tiles of the Merkle tree (C2SP tlog-tiles): up to 256 hashes of 32 bytes each. Of level 0 only full ones: the last 255 leaf
 -- hashes at most are computed anew from the leaves.
 CREATE TABLE audit_tile (

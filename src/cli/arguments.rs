@@ -1,9 +1,11 @@
 //! What may be typed.
 
 mod access;
+mod alert;
 mod approval;
 mod audit;
 mod backup;
+mod decoy;
 mod incident;
 mod key;
 mod lock;
@@ -20,9 +22,11 @@ use clap::{Args, Parser, Subcommand};
 use strongroom_domain::RepoKind;
 
 pub use access::Access;
+pub use alert::Alert;
 pub use approval::Approval;
 pub use audit::{Audit, AuditExport, AuditFilter, ExportFormat};
 pub use backup::{Backup, Made};
+pub use decoy::{Bait, Decoy};
 pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Repository, Rotate};
 pub use lock::{Lock, Subject};
@@ -127,6 +131,12 @@ pub enum Command {
     /// The log: search, timeline, who, what, verify, prove, export, checkpoint
     #[command(subcommand)]
     Audit(Audit),
+    /// Alerts: what was raised: list
+    #[command(subcommand)]
+    Alert(Alert),
+    /// Decoys: repositories, files and tokens that are not there, and whose touch locks and raises an alert: plant, list, remove
+    #[command(subcommand)]
+    Decoy(Decoy),
     /// Incidents: what somebody could reach and did, with evidence, and stopped: open, verify
     #[command(subcommand)]
     Incident(Incident),
@@ -154,6 +164,12 @@ pub enum Command {
     Keeper {
         /// The configuration as JSON
         config: String,
+    },
+    /// What delivers alerts to one sink (started by the keeper)
+    #[command(hide = true)]
+    Courier {
+        /// The sink as JSON
+        sink: String,
     },
     /// The exposed process (started by the supervisor)
     #[command(hide = true)]

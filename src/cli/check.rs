@@ -147,6 +147,10 @@ async fn logs(inspection: &Inspection, damaged: &mut Vec<Value>) -> Result<u64, 
     } else if let Err(error) = logs.check(&newest) {
         damaged.push(json!({"what": error.0}));
     }
+    let lost = inspection.lost_alerts().await.map_err(words)?;
+    if lost > 0 {
+        damaged.push(json!({"what": format!("the log and the list of alerts differ in {lost} alerts")}));
+    }
     let tiles = inspection
         .read_tiles(|log, level, position, hashes| logs.has_tile(&origin(&name, log), level, position, hashes));
     for (log, level, position) in tiles.await.map_err(words)? {

@@ -1,6 +1,7 @@
 //! The configuration: file, flags and environment, with safe defaults. An unknown key or a bad value stops the start and
 //! names the line.
 
+mod alerts;
 mod file;
 
 use std::fs;
@@ -16,6 +17,7 @@ use strongroom_storage::Objects;
 use crate::Failed;
 use crate::arguments::Server;
 use crate::check::Places;
+use alerts::AlertsFile;
 use file::{File, ObjectsFile};
 
 /// In a data directory whose root key is in shares: an empty file, so that no flag needs to be repeated.
@@ -79,8 +81,12 @@ pub struct Config {
     pub dual_control: String,
     /// Text of `policies/budgets.toml`.
     pub budgets: String,
+    /// Text of `policies/alerts.toml`.
+    pub alert_rules: String,
     /// Text of `policies/compartments.toml`.
     pub compartments: String,
+    /// Where alerts go.
+    pub alerts: AlertsFile,
 }
 
 fn home(variable: &str, below: &str) -> Result<PathBuf, Failed> {
@@ -179,7 +185,12 @@ impl Config {
             roles: policy("roles.csv", include_str!("../../policies/roles.csv"))?,
             dual_control: policy("dual-control.toml", include_str!("../../policies/dual-control.toml"))?,
             budgets: policy("budgets.toml", include_str!("../../policies/budgets.toml"))?,
+            alert_rules: policy("alerts.toml", include_str!("../../policies/alerts.toml"))?,
             compartments: policy("compartments.toml", include_str!("../../policies/compartments.toml"))?,
+            alerts: {
+                file.alerts.sinks()?;
+                file.alerts
+            },
         })
     }
 
@@ -252,6 +263,7 @@ impl Config {
             roles: self.roles.clone(),
             dual_control: self.dual_control.clone(),
             budgets: self.budgets.clone(),
+            alerts: self.alert_rules.clone(),
         })
     }
 

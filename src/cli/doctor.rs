@@ -1,5 +1,8 @@
 //! The preflight, and `doctor`: what is dangerous, why, and the mend.
 
+mod alerts;
+mod policies;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -84,6 +87,12 @@ pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
             && fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
         {
             add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
+        }
+    }
+    // Both are the keeper's, and the secret that signs alerts is its user's.
+    if only != Some(Only::Gate) {
+        for (refused, what, mend) in policies::examine(config).into_iter().chain(alerts::examine(config)) {
+            add(refused, what, mend);
         }
     }
     let certificate = if only == Some(Only::Keeper) { None } else { certificates::examine(config, SystemTime::now()) };

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod command;
 mod config;
+mod courier;
 mod doctor;
 mod init;
 mod logs;

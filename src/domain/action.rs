@@ -66,6 +66,10 @@ words!(
         LockManage = "lock.manage",
         /// Search, verify and prove the audit log.
         AuditRead = "audit.read",
+        /// Read the alerts.
+        AlertRead = "alert.read",
+        /// Plant decoys, list and remove them.
+        DecoyManage = "decoy.manage",
         /// Read the server's numbers; no name is among them.
         MetricsRead = "metrics.read",
         /// Give a sealed server a share of its root key; a share is its own credential, so no role has it.

@@ -4,6 +4,7 @@
 //! check. Errors say what is wrong in words a client may see; they never repeat the input.
 
 mod action;
+mod alerts;
 mod budgets;
 mod budgets_file;
 mod compartment;
@@ -11,14 +12,17 @@ mod compartment_file;
 mod digest;
 mod dual_control;
 mod globs;
+mod inside;
 pub mod limits;
 mod name;
 mod network;
 mod path;
+mod probed;
 mod revision;
 mod wire;
 
 pub use action::{Action, Role};
+pub use alerts::{AlertKind, AlertRules, AlertsError, DecoyLock};
 pub use budgets::{Actor, Budget, Budgets, Counted, CoverageLine, Line, Lines, Window};
 pub use budgets_file::BudgetFileError;
 pub use compartment::{Compartment, CompartmentRules, RuleError};
@@ -26,7 +30,9 @@ pub use compartment_file::CompartmentFileError;
 pub use digest::{Commit, DigestError, GitBlob, Sha256};
 pub use dual_control::{DualControl, DualControlError};
 pub use globs::{GlobsError, PathGlobs};
+pub use inside::is_inside;
 pub use name::{NameError, RepoKind, RepoName, check_namespace};
 pub use network::{Network, NetworkError};
 pub use path::{PathError, RepoPath};
+pub use probed::is_probed;
 pub use revision::{Revision, RevisionError};

@@ -20,5 +20,5 @@ mod watch;
 
 pub use gate::{ServeError, Settings, serve};
 pub use http::Deadlines;
-pub use sandbox::{Sandbox, check as check_sandbox};
+pub use sandbox::{Outgoing, Sandbox, check as check_sandbox, enter as enter_sandbox};
 pub use strongroom_storage::{S3, S3Error};

@@ -155,6 +155,8 @@ static ROUTES: &[Route] = routes! {
     GET    Root "/api/strongroom/v1/sealed/{kind}/{ns}/{name}/{rev}/{*path}" RepoRead api::sealed::get;
     POST   Root "/api/strongroom/v1/lock"                        LockManage  api::admin::post;
     POST   Root "/api/strongroom/v1/audit"                       AuditRead   api::admin::post;
+    POST   Root "/api/strongroom/v1/alert"                       AlertRead   api::admin::post;
+    POST   Root "/api/strongroom/v1/decoy"                       DecoyManage api::admin::post;
     GET    Root "/api/strongroom/audit/{log}/checkpoint"         AuditRead   api::log::checkpoint;
     GET    Root "/api/strongroom/audit/{log}/tile/{*path}"       AuditRead   api::log::tile;
     POST   Root "/api/strongroom/v1/key"                         KeyRotate   api::admin::post;

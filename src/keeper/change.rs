@@ -9,6 +9,7 @@ use strongroom_envelope::seal_meta;
 
 use crate::act::ActChange;
 use crate::ask::AskChange;
+use crate::decoy::DecoyChange;
 use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
 use crate::rotation::RotationChange;
@@ -65,6 +66,8 @@ pub enum Change {
     Ask(AskChange),
     /// A seal, of the server or of a repository, and its end.
     Seal(SealChange),
+    /// A decoy: planted, taken away.
+    Decoy(DecoyChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -282,6 +285,7 @@ impl Change {
             }
             Self::Ask(change) => return change.write(tx, keys).await,
             Self::Seal(change) => return change.write(tx, keys).await,
+            Self::Decoy(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -393,6 +397,7 @@ impl Change {
             }
             Self::Ask(change) => change.apply(state),
             Self::Seal(change) => change.apply(state),
+            Self::Decoy(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

@@ -3,6 +3,7 @@
 use strongroom_domain::{Action, Compartment};
 use strongroom_protocol::{Credential, Purpose, Refusal};
 
+use crate::decoy;
 use crate::keys::OwnKeys;
 use crate::log::Record;
 use crate::policy::PrincipalId;
@@ -34,6 +35,7 @@ pub fn authenticate(
     now_ms: i64,
     record: &mut Record,
 ) -> Result<Subject, Refusal> {
+    decoy::note_token(state, credential, record);
     let mut refuse = |reason: &str| {
         record.reason = reason.to_owned();
         Refusal::Credential
@@ -69,7 +71,10 @@ pub fn authenticate(
             record.reason = reason.to_owned();
             Err(Refusal::Credential)
         }
-        None => Ok(Subject { principal: token.principal, token: id, share: token.body.share, ticket }),
+        None => {
+            record.known = true;
+            Ok(Subject { principal: token.principal, token: id, share: token.body.share, ticket })
+        }
     }
 }
 

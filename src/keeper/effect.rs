@@ -175,6 +175,7 @@ impl Effect {
             | Change::Ask(_)
             // A sealed repository is locked, and that is its effect.
             | Change::Seal(_)
+            | Change::Decoy(_)
             | Change::Act(_) => return None,
         })
     }

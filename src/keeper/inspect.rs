@@ -157,6 +157,21 @@ impl Inspection {
         read_logs(&mut tx, |log, leaf| record(log, leaf, leaf.is_whole(&self.keys))).await
     }
 
+    /// Alerts that stand in the log and not in the list of alerts, or the other way round: who deletes a row hides one from those
+    /// who look, and from the sinks.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub async fn lost_alerts(&self) -> Result<u64, SearchError> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM audit_leaf LEFT JOIN alert ON alert.log = audit_leaf.log AND alert.seq = audit_leaf.seq \
+             WHERE audit_leaf.action = 'alert.raised' AND alert.seq IS NULL) \
+             + (SELECT COUNT(*) FROM alert LEFT JOIN audit_leaf ON alert.log = audit_leaf.log AND alert.seq = audit_leaf.seq \
+             WHERE audit_leaf.seq IS NULL OR audit_leaf.action <> 'alert.raised') AS lost",
+        );
+        Ok(row.fetch_one(&self.database.reader).await?.try_get::<i64, _>("lost")? as u64)
+    }
+
     /// Every stored tile, with its log, level and position; those that `is_whole` refuses.
     ///
     /// # Errors

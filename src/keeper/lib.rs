@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod change;
 mod credential;
+mod decoy;
 mod did;
 mod dual;
 mod effect;
@@ -29,6 +30,7 @@ mod server;
 mod setup;
 mod share;
 pub mod share_record;
+mod sinks;
 mod state;
 mod ticket;
 mod token;
@@ -41,4 +43,5 @@ pub use server::{Core, Keeper, ServeError, serve};
 pub use setup::{
     Authority, Settings, SetupError, TABLES, authority, create, let_open, mark, migrate, open, stored_authority,
 };
+pub use sinks::{SinkError, Undelivered};
 pub use waiting::{Waiting, protect, split};

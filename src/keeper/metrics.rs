@@ -48,6 +48,11 @@ pub fn appended(since: Instant, result: Result<&u64, &LogError>) {
     }
 }
 
+/// Answers that were withheld so far.
+pub fn unwritten() -> u64 {
+    FAILED.get() + LATE.get()
+}
+
 /// A decision is recorded and about to be released.
 pub fn decided(refusal: Option<&Refusal>) {
     match refusal {

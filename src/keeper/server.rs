@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use strongroom_database::Database;
-use strongroom_domain::{Action, Budgets};
+use strongroom_domain::{Action, Budgets, DecoyLock};
 use strongroom_protocol::{FrameError, Numbered, Refusal, Reply, Request, SecretText, split};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::decoy;
 use crate::dual::Dual;
 use crate::effect::Effect;
 use crate::follow::Follow;
@@ -54,6 +55,10 @@ pub struct Core {
     /// What needs a second person.
     pub(crate) dual: Dual,
     pub(crate) budgets: Arc<Budgets>,
+    /// What a touch of a decoy stops.
+    pub(crate) decoy_lock: DecoyLock,
+    /// Whether a log that can't be written is said to sinks.
+    pub(crate) tells_trouble: bool,
     pub(crate) grants: Mutex<Grants>,
     /// Changes are judged and written one after the other, so that none is judged on what another is about to change.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -72,11 +77,14 @@ impl Core {
         judge: impl Fn(&State, &mut Record) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         for _ in 0..ATTEMPTS {
-            let (outcome, record) = self.judge(&judge);
+            let (outcome, mut record) = self.judge(&judge);
+            // Whoever touches a decoy is stopped by the record of it, whatever was decided.
+            let changes = decoy::stops(&self.state.read(), self.decoy_lock, &record);
+            record.effects = changes.iter().filter_map(Effect::of).collect();
             let charge = if outcome.is_ok() { self.charge(&record) } else { None };
             let judged = charge.as_ref().map(|_| record.clone()).unwrap_or_default();
             let decided = Some(record.generation);
-            match self.log.append(Entry { record, decided, charge, ..Entry::default() }).await {
+            match self.log.append(Entry { record, changes, decided, charge, ..Entry::default() }).await {
                 Ok(_) => {
                     metrics::decided(outcome.as_ref().err());
                     return outcome;
@@ -98,10 +106,11 @@ impl Core {
         for _ in 0..ATTEMPTS {
             let (outcome, mut record) = self.judge(&judge);
             let decided = record.generation;
-            let (outcome, changes) = match outcome {
+            let (outcome, mut changes) = match outcome {
                 Ok((value, changes)) => (Ok(value), changes),
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
+            changes.extend(decoy::stops(&self.state.read(), self.decoy_lock, &record));
             record.effects = changes.iter().filter_map(Effect::of).collect();
             match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
                 Ok(_) => {
@@ -184,7 +193,7 @@ impl Keeper {
         Ok(Arc::new(Self { core: RwLock::new(core), wait: tokio::sync::Mutex::new(wait), settings }))
     }
 
-    fn core(&self) -> Option<Arc<Core>> {
+    pub(crate) fn core(&self) -> Option<Arc<Core>> {
         self.core.read().clone()
     }
 

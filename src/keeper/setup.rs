@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
 use strongroom_database::{Database, Remote, Source};
-use strongroom_domain::{BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace};
+use strongroom_domain::{
+    AlertKind, AlertRules, AlertsError, BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace,
+};
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
 
@@ -19,7 +21,7 @@ use crate::follow::Follow;
 use crate::grants::Grants;
 use crate::held::Held;
 use crate::keys::{KeyError, OwnKeys, random, unwrap, wrap};
-use crate::log::{Entry, Heads, Log, LogError, Record};
+use crate::log::{Alarms, Entry, Heads, Log, LogError, Record};
 use crate::policy::{Assignment, Place, PrincipalId, RoleFileError, Roles};
 use crate::root::{RootError, RootSource};
 use crate::seal::{self, SealChange};
@@ -52,6 +54,8 @@ pub struct Settings {
     pub dual_control: String,
     /// Text of `policies/budgets.toml`.
     pub budgets: String,
+    /// Text of `policies/alerts.toml`.
+    pub alerts: String,
 }
 
 /// Why the keeper does not start.
@@ -87,6 +91,9 @@ pub enum SetupError {
     /// The budgets.
     #[error("budgets.toml: {0}")]
     Budgets(#[from] BudgetFileError),
+    /// What raises alerts.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -118,6 +125,7 @@ pub const TABLES: &[&str] = &[
     "act",
     "share_event",
     "ask",
+    "decoy",
     "stop",
     "budget",
     "repo_bytes",
@@ -125,6 +133,10 @@ pub const TABLES: &[&str] = &[
     "coverage_object",
     "audit_leaf",
     "policy_record",
+    "alert",
+    "alert_sink",
+    "alert_cursor",
+    "token_network",
     "audit_tile",
     "audit_head",
 ];
@@ -246,7 +258,10 @@ async fn start(
     if sealed && unsealed.is_none() {
         return Err(SetupError::Sealed);
     }
-    let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone()).await?;
+    let rules_of_alerts = AlertRules::from_toml(&settings.alerts)?;
+    let tells_trouble = rules_of_alerts.every_ms(AlertKind::Audit).is_some();
+    let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts));
+    let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone(), alarms).await?;
     let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
     let rules = Effect::Rules { model, roles, dual_control };
     let noted = note(&log, &state, "keeper.start", log.others().await?, vec![rules]).await?;
@@ -275,6 +290,8 @@ async fn start(
         settings,
         dual,
         budgets,
+        decoy_lock,
+        tells_trouble,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),
         rotating: tokio::sync::Mutex::new(()),

@@ -10,6 +10,7 @@ use strongroom_envelope::{Identity, Recipient, SealedError, keyed_hash, open_met
 
 use crate::act::{self, Act};
 use crate::ask::{self, Ask};
+use crate::decoy::{self, Decoys};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
@@ -235,6 +236,8 @@ pub struct State {
     pub acts: BTreeMap<u64, Act>,
     /// Requests for access, by number.
     pub asks: BTreeMap<u64, Ask>,
+    /// What is not there, and watched.
+    pub decoys: Decoys,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// Whether the server is sealed: this process then ends.
@@ -270,6 +273,7 @@ impl State {
             shares: BTreeMap::new(),
             acts: BTreeMap::new(),
             asks: BTreeMap::new(),
+            decoys: Decoys::default(),
             stops: BTreeMap::new(),
             sealed: false,
             seals: BTreeMap::new(),
@@ -471,6 +475,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     state.shares = share::load(tx, keys).await?;
     state.asks = ask::load(tx, keys).await?;
     (state.sealed, state.seals) = seal::load(tx, keys).await?;
+    state.decoys = decoy::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

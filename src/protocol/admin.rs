@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 
 use crate::access::AccessCommand;
+use crate::alert::{AlertCommand, DecoyCommand};
 use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
 use crate::seal::SealCommand;
@@ -153,6 +154,10 @@ pub enum AdminCommand {
     Approval(ApprovalCommand),
     /// Who may know of a repository, asks for it, and is given a share.
     Access(AccessCommand),
+    /// What was raised.
+    Alert(AlertCommand),
+    /// What nobody has a reason to touch.
+    Decoy(DecoyCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -222,6 +227,8 @@ impl AdminCommand {
             Self::Approval(_) | Self::TokenClaim { .. } => Action::Whoami,
             Self::Access(command) => command.action(),
             Self::Incident(command) => command.action(),
+            Self::Alert(_) => Action::AlertRead,
+            Self::Decoy(_) => Action::DecoyManage,
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
             | Self::AuditWho(_)
@@ -264,6 +271,8 @@ impl AdminCommand {
             Self::Approval(command) => command.word(),
             Self::Access(command) => command.word(),
             Self::Incident(command) => command.word(),
+            Self::Alert(command) => command.word(),
+            Self::Decoy(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
             Self::AuditWho(_) => "audit.who",

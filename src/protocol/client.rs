@@ -90,6 +90,9 @@ pub struct Keeper {
     lost: Arc<Notify>,
 }
 
+/// Bytes of the paths of one [`Request::Named`]: with the longest path behind them they fit a frame well.
+const NAMED_BYTES: usize = 1024 * 1024;
+
 /// Frames that wait to be written, at most; a request beyond waits its turn.
 const QUEUE: usize = 1024;
 
@@ -194,6 +197,24 @@ impl Keeper {
             Reply::Granted(parts) => Ok(self.grant(*parts)),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Says which files the client names in the body of its request, before they are looked for.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn named(&self, grant: &Grant, paths: impl Iterator<Item = String>) -> Result<(), Refusal> {
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        for path in paths {
+            bytes += path.len() + 8;
+            some.push(path);
+            if bytes > NAMED_BYTES {
+                let paths = std::mem::take(&mut some);
+                bytes = 0;
+                self.done(Request::Named { grant: grant.id(), paths }).await?;
+            }
+        }
+        if some.is_empty() { Ok(()) } else { self.done(Request::Named { grant: grant.id(), paths: some }).await }
     }
 
     /// The file key of one object, for that object alone.

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod admin;
+mod alert;
 mod approval;
 mod client;
 mod frame;
@@ -18,6 +19,7 @@ mod share;
 mod tile;
 
 pub use access::{AccessCommand, AccessStatus, Asker};
+pub use alert::{AlertCommand, DecoyCommand, DecoySpec, Dispatch, Receipt};
 pub use approval::ApprovalCommand;
 pub use client::{Failure, Grant, Keeper, RepoGrant, SPANS};
 pub use frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, Numbered, split};

@@ -124,6 +124,13 @@ pub enum Request {
         /// To what.
         target: Target,
     },
+    /// Files that the client names in the body of its request: said before they are looked for, as the path of a request is.
+    Named {
+        /// Under which grant.
+        grant: GrantId,
+        /// Which.
+        paths: Vec<String>,
+    },
     /// The file key of one object.
     Open {
         /// Under which grant.
@@ -291,6 +298,7 @@ impl Request {
             Self::Status => "status",
             Self::Unseal { .. } => "unseal",
             Self::Authorize { .. } => "authorize",
+            Self::Named { .. } => "named",
             Self::Open { .. } => "open",
             Self::Recover { .. } => "recover",
             Self::DeliverSealed { .. } => "deliver sealed",

@@ -1,8 +1,10 @@
 //! What each command does. One noun a file; `verify` is `audit`'s.
 
 mod access;
+mod alert;
 mod approval;
 mod audit;
+mod decoy;
 mod export;
 mod incident;
 mod key;
@@ -19,6 +21,8 @@ mod traces;
 mod verify;
 
 use clap::CommandFactory;
+
+pub use export::alert_line;
 
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;
@@ -70,6 +74,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Access(access)) => access::run(access),
         Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
+        Some(Command::Alert(alert)) => alert::run(alert),
+        Some(Command::Decoy(decoy)) => decoy::run(decoy),
         Some(Command::Incident(incident)) => incident::run(incident),
         Some(Command::Backup(backup)) => backup::run(backup),
         Some(Command::Key(key)) => key::run(key),
@@ -81,6 +87,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             Ok(())
         }
         Some(Command::Keeper { config }) => serve::children::keeper(&config),
+        Some(Command::Courier { sink }) => serve::courier::run(&sink),
         Some(Command::Gate { config }) => serve::children::gate(&config),
     }
 }

@@ -9,6 +9,7 @@ use strongroom_database::Remote;
 use strongroom_gate::{S3, S3Error};
 
 use super::Mode;
+use super::alerts::AlertsFile;
 use crate::Failed;
 
 /// The file, as `deploy/strongroom.toml` shows it.
@@ -23,6 +24,7 @@ pub struct File {
     pub tokens: TokensFile,
     pub shares: SharesFile,
     pub policies: PoliciesFile,
+    pub alerts: AlertsFile,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -18,6 +18,8 @@ const ORDERLY: Duration = Duration::from_secs(1);
 pub const SEALED: u8 = 75;
 /// How long the answer of a seal has to leave.
 const ANSWERED: Duration = Duration::from_millis(200);
+/// The same where sinks are to hear of it: a sealed keeper reads no alert any more. The gate has ended its streams by then.
+const TOLD: Duration = Duration::from_millis(900);
 
 /// The keeper: takes one gate's socket after the other, until the supervisor is gone.
 ///
@@ -42,15 +44,19 @@ pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<Un
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
     let keeper = runtime.block_on(strongroom_keeper::Keeper::start(config.keeper()?));
     let keeper = keeper.map_err(|error| Failed(error.to_string()))?;
-    let sealed = Arc::clone(&keeper);
+    let sinks = config.alerts.sinks()?;
+    let (sealed, grace) = (Arc::clone(&keeper), if sinks.is_empty() { ANSWERED } else { TOLD });
     runtime.spawn(async move {
         sealed.until_sealed().await;
         // Whoever sealed it is answered, then nothing of this process stays.
-        tokio::time::sleep(ANSWERED).await;
+        tokio::time::sleep(grace).await;
         tracing::warn!("the server is sealed; the keeper ends, and starts without a key");
         std::process::exit(i32::from(SEALED));
     });
     tracing::info!("keeper serves");
+    for sink in sinks {
+        runtime.spawn(super::courier::deliver(sink, Arc::clone(&keeper)));
+    }
     loop {
         match next() {
             Ok(Some(gate)) => {

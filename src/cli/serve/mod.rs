@@ -2,6 +2,7 @@
 
 pub mod apart;
 pub mod children;
+pub mod courier;
 mod pass;
 pub mod supervisor;
 

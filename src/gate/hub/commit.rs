@@ -78,6 +78,14 @@ enum Wanted {
     Delete(RepoPath),
 }
 
+impl Wanted {
+    fn path(&self) -> &RepoPath {
+        match self {
+            Self::Small(path, _) | Self::Large(path, ..) | Self::Delete(path) => path,
+        }
+    }
+}
+
 /// The body, line by line.
 struct Lines {
     pending: Vec<u8>,
@@ -131,6 +139,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let found = gate.catalog.find_ref(parts.id, &parts.shared, &branch).await?;
     let branch_head = found.filter(|held| held.kind == RefKind::Branch).ok_or_else(Refused::revision)?;
     let (header, wanted) = read(&gate, &mut call, &grant).await?;
+    gate.keeper.named(&grant, wanted.iter().map(|wanted| wanted.path().to_string())).await?;
     let operations = place(&gate, &grant, wanted).await?;
     let keys = keys(&grant)?;
     let about = (header.summary.as_str(), header.description.as_str(), grant.parts().principal.as_str());

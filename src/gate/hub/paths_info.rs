@@ -52,6 +52,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
     let wanted: BTreeSet<RepoPath> =
         body.paths.iter().map(|path| path.trim_end_matches('/').parse()).collect::<Result<_, _>>()?;
     let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
+    gate.keeper.named(&grant, wanted.iter().map(ToString::to_string)).await?;
     let repo = grant.repo()?;
     let commit = commit_at(&gate, repo, &revision).await?;
     let items: Vec<Item> = view(&gate, repo, &commit).at(&wanted).await?.into_values().collect();

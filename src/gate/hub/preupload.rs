@@ -62,6 +62,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         files.push((path, file.size, sample));
     }
     let grant = call.authorize_repo(&gate, Some(&revision), None).await?;
+    gate.keeper.named(&grant, files.iter().map(|(path, ..)| path.to_string())).await?;
     let repo = grant.repo()?;
     let commit = commit_at(&gate, repo, &revision).await?;
     let view = view(&gate, repo, &commit);

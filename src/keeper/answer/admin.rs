@@ -53,6 +53,7 @@ impl Core {
             AdminCommand::Share(_) | AdminCommand::Access(AccessCommand::Approve { .. }) => {
                 self.with_usage(shown).await?
             }
+            AdminCommand::Alert(command) => self.alerts(command).await?,
             AdminCommand::Incident(command) => self.incident(&call, credential.as_ref(), command, shown).await?,
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
@@ -109,6 +110,11 @@ impl Core {
             AdminCommand::AuditWhat(query) => self.describe_what(state, query, record),
             AdminCommand::AuditWho(query) => self.describe_who(state, query, record),
             AdminCommand::Incident(command) => self.incident_begin(state, subject, command, record),
+            AdminCommand::Decoy(command) => self.decoy(state, subject, command, record),
+            AdminCommand::Alert(command) => {
+                record.subject = Some(format!("{command:?}"));
+                Ok((Value::Null, Vec::new()))
+            }
             AdminCommand::AuditProve { log, record: Some(seq), .. } => {
                 record.subject = Some(format!("{log}/{seq}"));
                 Ok((Value::Null, Vec::new()))

@@ -12,6 +12,7 @@ use super::people::time;
 use crate::ask::{Ask, AskChange, Decided};
 use crate::change::Change;
 use crate::credential::{Subject, dead, in_scope};
+use crate::decoy;
 use crate::log::Record;
 use crate::server::{Core, now_ms};
 use crate::state::{Repo, State, Stop};
@@ -98,6 +99,7 @@ impl Core {
     /// Whoever was accepted takes a token of the share themselves: nobody else has seen it.
     pub(super) fn ask_token(&self, state: &State, by: &Subject, repo: Named<'_>, record: &mut Record) -> Outcome {
         (record.kind, record.repo) = (Some(repo.0.to_string()), Some(repo.1.to_string()));
+        decoy::note(state, repo.0, repo.1, None, record);
         let repo_id = state.repo(repo.0, repo.1).map(|(id, _)| id);
         record.repo_id = repo_id;
         let known = repo_id.filter(|id| knows(state, by, *id, true)).unwrap_or_default();

@@ -8,6 +8,7 @@ use super::rotate_repo::CLOSED_S;
 use super::{about, cut};
 use crate::act::Deed;
 use crate::credential::{Subject, authenticate, in_scope};
+use crate::decoy;
 use crate::grants::Live;
 use crate::keys::Part;
 use crate::log::Record;
@@ -63,6 +64,10 @@ impl Core {
         let judge = || {
             self.used(action, credential.as_ref(), |state, record| {
                 about(record, &call, action.word());
+                // Also where the credential does not hold.
+                if let Target::Repo { kind, name, path, .. } = &target {
+                    decoy::note(state, *kind, name, path.as_deref(), record);
+                }
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 match (&target, &subject.ticket) {
                     (Target::System, None) => self.judge_system(state, subject, action, record),
@@ -148,6 +153,8 @@ impl Core {
     ) -> Result<Allowed, Refusal> {
         record.kind = Some(kind.to_string());
         record.repo = Some(name.to_string());
+        let path = record.path.clone();
+        decoy::note(state, kind, name, path.as_deref(), record);
         let namespace = state.namespace_names.get(&name.namespace().to_ascii_lowercase()).copied();
         judge_found(state, subject, action, state.repo(kind, name), namespace, record)
     }

@@ -2,11 +2,13 @@
 
 mod access;
 mod admin;
+mod alert;
 mod approval;
 mod ask;
 mod audit;
 mod authorize;
 mod claim;
+mod decoy;
 mod incident;
 mod list;
 mod metrics;
@@ -44,6 +46,7 @@ impl Core {
             Request::Authorize { call, credential, action, target } => {
                 self.answer_authorize(call, credential, action, target).await
             }
+            Request::Named { grant, paths } => self.answer_named(grant, paths).await,
             Request::Open { grant, object, start, end } => self.answer_open(grant, object, start..end).await,
             Request::Recover { grant, object } => self.answer_recover(grant, object).await,
             Request::DeliverSealed { grant, object } => self.answer_deliver_sealed(grant, object).await,

@@ -8,6 +8,7 @@ use super::authorize::{Allowed, compartments, may};
 use crate::act::Deed;
 use crate::change::Change;
 use crate::credential::authenticate;
+use crate::decoy;
 use crate::keys::{random, wrap};
 use crate::server::{Core, now_ms};
 use crate::state::{Repo, State};
@@ -19,6 +20,11 @@ fn taken(state: &State, kind: RepoKind, name: &RepoName) -> Refusal {
     } else {
         Refusal::Conflict("this name was used before, and is never given to another".to_owned())
     }
+}
+
+/// A decoy has its name as a repository has.
+fn is_taken(state: &State, kind: RepoKind, name: &RepoName) -> bool {
+    state.repo_names.contains_key(&(kind, name.folded())) || state.decoys.repo(kind, name).is_some()
 }
 
 impl Core {
@@ -36,6 +42,10 @@ impl Core {
         let (id, subject, generation) = self
             .changed(|state, record| {
                 about(record, &call, "repo.create");
+                if let Some(named) = namespace.as_ref().and_then(|namespace| format!("{namespace}/{name}").parse().ok())
+                {
+                    decoy::note(state, kind, &named, None, record);
+                }
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 if subject.ticket.is_some() {
                     return Err(Refusal::Credential);
@@ -47,6 +57,7 @@ impl Core {
                     .map_err(|error: strongroom_domain::NameError| Refusal::Invalid(error.to_string()))?;
                 record.kind = Some(kind.to_string());
                 record.repo = Some(name.to_string());
+                decoy::note(state, kind, &name, None, record);
                 let place = state.namespace_names.get(&namespace.to_ascii_lowercase()).copied();
                 if place.is_none() || !may(state, &subject, Action::RepoCreate, place, None) {
                     // What a right does not reach is not told from what is not there.
@@ -60,7 +71,7 @@ impl Core {
                         "You don't have the rights to create a repository under this namespace".to_owned(),
                     ));
                 }
-                if state.repo_names.contains_key(&(kind, name.folded())) {
+                if is_taken(state, kind, &name) {
                     return Err(taken(state, kind, &name));
                 }
                 // The namespace was found above.
@@ -94,6 +105,9 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         self.changed(|state, record| {
             about(record, &call, "repo.move");
+            for name in [&from, &to] {
+                decoy::note(state, kind, name, None, record);
+            }
             let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
             record.subject = Some(to.to_string());
             let allowed = self.judge_repo(state, subject, Action::RepoManage, kind, &from, record)?;
@@ -104,7 +118,7 @@ impl Core {
                 Refusal::Forbidden("You don't have the rights to create a repository under this namespace".to_owned())
             })?;
             match state.repo_names.get(&(kind, to.folded())) {
-                Some(holder) if *holder != id => {
+                holder if holder.is_some_and(|holder| *holder != id) || state.decoys.repo(kind, &to).is_some() => {
                     Err(Refusal::Conflict(format!("A {kind} repository called {to} already exists")))
                 }
                 _ => Ok((Reply::Done, vec![Change::Rename(id, to.clone(), place)])),
@@ -124,6 +138,7 @@ impl Core {
         let parts = self
             .changed(|state, record| {
                 about(record, &call, "repo.delete");
+                decoy::note(state, kind, &name, None, record);
                 let subject = authenticate(state, &self.keys, credential.as_ref(), now_ms(), record)?;
                 let allowed = self.judge_repo(state, subject, Action::RepoDelete, kind, &name, record)?;
                 let id = allowed.repo.ok_or(Refusal::NotFound)?;

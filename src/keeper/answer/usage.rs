@@ -6,7 +6,7 @@ use strongroom_protocol::{ObjectRef, Refusal};
 
 use crate::change::Change;
 use crate::grants::Live;
-use crate::log::{Charge, Entry, Over, Piece, Record, ShareCharge};
+use crate::log::{Alarm, Charge, Entry, Over, Piece, Record, ShareCharge};
 use crate::metrics;
 use crate::server::Core;
 use crate::state::{State, Stop};
@@ -59,7 +59,11 @@ impl Core {
             Over::Budget(_, crossed) => Refusal::OverBudget(crossed.budget, crossed.retry_s),
             Over::Share => Refusal::ShareSpent,
         };
-        let record = Record { outcome: "denied".to_owned(), reason: refusal.to_string(), piece: None, ..record };
+        let alarm = match over {
+            Over::Budget(_, crossed) => Some(Alarm::Budget(crossed.budget)),
+            Over::Share => None,
+        };
+        let record = Record { outcome: "denied".to_owned(), reason: refusal.to_string(), piece: None, alarm, ..record };
         let told = match over {
             Over::Budget(actor, _) if self.budgets.of(actor).lock => self.lock_over(record, actor).await,
             // Changes do not wait for refusals, of which there may be many.

@@ -3,6 +3,7 @@
 //! An answer waits for its group. The group's transaction reads the policy generation: a decision made under an older one
 //! is not recorded and not released, but made again.
 
+mod alarm;
 mod charge;
 mod copy;
 mod coverage;
@@ -19,6 +20,7 @@ mod spent;
 mod tiles;
 mod writer;
 
+pub use alarm::{Alarm, Alarms};
 pub use charge::{Charge, Piece};
 pub use copy::{CopiedLog, CopiedLogs, read_logs};
 pub use heads::{Head, Heads, HeadsError, origin};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use strongroom_domain::{Budget, Compartment};
+use strongroom_domain::{AlertKind, Budget, Compartment};
 
+use super::alarm::Alarm;
 use super::charge::Piece;
 use crate::effect::Effect;
 
@@ -84,6 +85,12 @@ pub struct Record {
     /// any moment is found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<Effect>,
+    /// Of an alert: what of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertKind>,
+    /// The log and the number of the record that raised it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<(u64, u64)>,
     /// When the commit was made to which the repository's `main` moves, Unix milliseconds. No part of the record: it is
     /// written into the repository's row, in the record's transaction.
     #[serde(skip)]
@@ -91,6 +98,12 @@ pub struct Record {
     /// What is given out, which budgets count. No part of the record either.
     #[serde(skip)]
     pub piece: Option<Piece>,
+    /// What raises an alert and can't be told from the rest; nor a part.
+    #[serde(skip)]
+    pub alarm: Option<Alarm>,
+    /// Whether the credential held.
+    #[serde(skip)]
+    pub known: bool,
 }
 
 impl Record {
@@ -109,6 +122,30 @@ impl Record {
             effects: Vec::new(),
             moved_ms: None,
             piece: None,
+            alarm: Some(Alarm::Budget(budget)),
+            ..self.clone()
+        }
+    }
+
+    /// A record beside this one, which is at a place: it raised an alert.
+    pub fn alert(&self, kind: AlertKind, why: String, cause: (u64, u64)) -> Self {
+        Self {
+            action: "alert.raised".to_owned(),
+            outcome: "done".to_owned(),
+            reason: why,
+            alert: Some(kind),
+            cause: Some(cause),
+            // It is about the record, and is none more about the share.
+            share: None,
+            compartments: Vec::new(),
+            range: None,
+            bytes: None,
+            digest: None,
+            added: BTreeMap::new(),
+            effects: Vec::new(),
+            moved_ms: None,
+            piece: None,
+            alarm: None,
             ..self.clone()
         }
     }

@@ -12,6 +12,7 @@ use strongroom_audit::note::{Signer, VerifierKey};
 use strongroom_database::{Database, Lock};
 use tokio::sync::{mpsc, oneshot};
 
+use super::alarm::{Alarms, Risen};
 use super::charge::{Charge, Known, Ledger, committed};
 use super::heads::{Heads, origin};
 use super::history;
@@ -132,6 +133,7 @@ struct Writer {
     seat: Seat,
     tiles: Tiles,
     known: Known,
+    alarms: Alarms,
     indexes: Indexes,
     follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
@@ -147,6 +149,7 @@ impl Log {
         keys: Arc<OwnKeys>,
         name: &str,
         follow: Arc<Follow>,
+        alarms: Alarms,
     ) -> Result<Self, LogError> {
         let (seat, size, stored) = Seat::take(&database).await?;
         let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
@@ -170,8 +173,15 @@ impl Log {
         let number = seat.log;
         let (known, indexes) = (Known::default(), Indexes::default());
         let log = Self { send, position: position.clone(), database: database.clone(), key, number };
-        tokio::spawn(Writer { database, keys, signer, seat, tiles, known, indexes, follow, position }.run(receive));
+        tokio::spawn(
+            Writer { database, keys, signer, seat, tiles, known, alarms, indexes, follow, position }.run(receive),
+        );
         Ok(log)
+    }
+
+    /// The number of this keeper's log.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Where this keeper's log ends now.
@@ -373,6 +383,7 @@ impl Writer {
         events.count(&mut tx).await?;
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
         let (mut used, mut moved, mut added) = (BTreeMap::new(), Moves::new(), BTreeMap::new());
+        let mut crossings: Vec<(Record, (u64, u64))> = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             places.push(if stale(entry) {
                 Err(LogError::Stale)
@@ -388,11 +399,12 @@ impl Writer {
                 moved.extend(record.repo_id.zip(moved_ms).map(|(repo, moved_ms)| (repo, (moved_ms, place.1))));
                 leaves.push(leaf);
                 for budget in warned.remove(&at).unwrap_or_default() {
-                    let (place, record) = ((self.seat.log, tiles.size()), entry.record.warning(budget));
-                    let record = events.numbered(&record);
+                    let (place, warning) = ((self.seat.log, tiles.size()), entry.record.warning(budget));
+                    let record = events.numbered(&warning);
                     let leaf = StoredLeaf::seal(&self.keys, &mut self.indexes, place, &record, String::new())?;
                     tiles.append(leaf.hash());
                     leaves.push(leaf);
+                    crossings.push((warning, place));
                 }
                 for (part, bytes) in &record.added {
                     let whole: &mut u64 = added.entry((record.repo_id.unwrap_or(0), *part)).or_default();
@@ -404,6 +416,18 @@ impl Writer {
         if leaves.is_empty() {
             tx.rollback().await?;
             return Ok(Written { places, generation, checkpoint: None, used, moved });
+        }
+        let landed = entries.iter().zip(&places);
+        let landed = landed.filter_map(|(entry, place)| Some((&entry.record, (self.seat.log, *place.as_ref().ok()?))));
+        let landed: Vec<_> = landed.chain(crossings.iter().map(|(record, place)| (record, *place))).collect();
+        let (rising, mut risen): (_, Risen) = self.alarms.rising(&mut tx, &self.keys, &landed).await?;
+        for alert in rising {
+            let place = (self.seat.log, tiles.size());
+            if alert.claim(&mut tx, place, &mut risen).await? {
+                let leaf = StoredLeaf::seal(&self.keys, &mut self.indexes, place, &alert.record, String::new())?;
+                tiles.append(leaf.hash());
+                leaves.push(leaf);
+            }
         }
         insert(&mut tx, self.database.is_shared(), &leaves).await?;
         committed(&mut tx, &added).await?;
@@ -430,6 +454,7 @@ impl Writer {
         self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
         tx.commit().await?;
         self.known.keep(ledger);
+        self.alarms.keep(risen);
         Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved })
     }
 }

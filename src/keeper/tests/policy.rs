@@ -50,8 +50,8 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
          maintainer: repo.read({all}) repo.list repo.write({all}) repo.manage share.manage whoami\n\
          owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete share.manage whoami\n\
          partner: whoami\n\
-         auditor: whoami audit.read\n\
-         security: whoami lock.manage audit.read metrics.read\n\
+         auditor: whoami audit.read alert.read\n\
+         security: whoami lock.manage audit.read alert.read decoy.manage metrics.read\n\
          monitor: whoami metrics.read\n\
          admin: whoami user.manage role.manage token.manage lock.manage metrics.read quota.manage key.rotate\n"
     );

@@ -16,6 +16,8 @@ use crate::Failed;
 use crate::arguments::{AuditExport, ExportFormat};
 use crate::client::Client;
 
+pub use syslog::alert_line;
+
 /// Between two looks for what is new. Each look is a record of its own.
 const PAUSE: Duration = Duration::from_secs(2);
 

@@ -10,7 +10,7 @@ const CATEGORY: u64 = 6;
 fn activity(action: &str) -> (u64, &'static str) {
     let verb = action.rsplit('.').next().unwrap_or_default();
     match verb {
-        "create" | "grant" | "allow" | "add" | "upload" | "init" => (1, "Create"),
+        "create" | "grant" | "allow" | "add" | "upload" | "init" | "plant" => (1, "Create"),
         "read" | "open" | "deliver" | "rewrap" | "recover" | "list" | "show" | "search" | "what" | "who" | "export"
         | "checkpoint" | "prove" | "tile" | "records" | "evidence" | "whoami" | "terms" => (2, "Read"),
         "write" | "manage" | "set" | "extend" | "accept" | "rotate" | "recipient" | "commit" | "approve" | "reject"

@@ -6,6 +6,8 @@ use super::one_line;
 
 /// Facility 13, log audit.
 const FACILITY: u8 = 13;
+/// Severity 1: somebody has to look at once.
+const ALERT: u8 = 1;
 
 /// One line.
 pub fn line(record: &Value, origin: &str) -> String {
@@ -22,6 +24,22 @@ pub fn line(record: &Value, origin: &str) -> String {
         text("time"),
         word(text("action")),
         one_line(record)
+    )
+}
+
+/// One line of an alert.
+pub fn alert_line(alert: &Value) -> String {
+    let text = |key: &str| alert[key].as_str().unwrap_or_default();
+    let elements: String = [("id", text("id")), ("alert", text("alert"))]
+        .iter()
+        .map(|(name, value)| format!(" {name}=\"{}\"", value_text(value)))
+        .collect();
+    format!(
+        "<{}>1 {} - strongroom - alert.{} [strongroom@32473{elements}] {}",
+        FACILITY * 8 + ALERT,
+        text("time"),
+        word(text("alert")),
+        one_line(alert)
     )
 }
 

@@ -45,6 +45,7 @@ pub async fn house(name: &str) -> House {
         roles: include_str!("../../../../policies/roles.csv").to_owned(),
         dual_control: include_str!("../../../../policies/dual-control.toml").to_owned(),
         budgets: include_str!("../../../../policies/budgets.toml").to_owned(),
+        alerts: include_str!("../../../../policies/alerts.toml").to_owned(),
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();

@@ -1,0 +1,133 @@
+//! Syslog: RFC 5424 lines, to a socket of this machine, or over TCP (each with its length before it, RFC 6587).
+
+use std::io::Write;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strongroom_gate::Outgoing;
+use strongroom_protocol::Dispatch;
+
+use crate::command::alert_line;
+use crate::{Failed, words};
+
+/// For a connection, and for each line.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A collector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Syslog {
+    /// `unix:///dev/log`.
+    Socket(PathBuf),
+    /// `tcp://HOST:PORT`.
+    Tcp(String, u16),
+}
+
+impl FromStr for Syslog {
+    type Err = Failed;
+
+    fn from_str(text: &str) -> Result<Self, Failed> {
+        let wrong = || Failed("alerts.syslog: unix:///PATH or tcp://HOST:PORT".to_owned());
+        if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
+            return Ok(Self::Socket(path.into()));
+        }
+        let (host, port) = text.strip_prefix("tcp://").and_then(|place| place.rsplit_once(':')).ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        if host.is_empty() || host.contains(['/', '@']) { Err(wrong()) } else { Ok(Self::Tcp(host.to_owned(), port)) }
+    }
+}
+
+/// What sends.
+pub enum Sender {
+    /// Opened before the sandbox. Where the collector starts anew the courier ends, and another one opens it again.
+    Socket(UnixDatagram),
+    /// A connection each.
+    Tcp(String, u16),
+}
+
+impl Syslog {
+    /// Opens what can't be opened later.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sender(&self) -> Result<Sender, Failed> {
+        match self {
+            Self::Socket(path) => {
+                let socket = UnixDatagram::unbound().map_err(words)?;
+                socket.connect(path).map_err(|error| Failed(format!("{}: {error}", path.display())))?;
+                socket.set_write_timeout(Some(DEADLINE)).map_err(words)?;
+                Ok(Sender::Socket(socket))
+            }
+            Self::Tcp(host, port) => Ok(Sender::Tcp(host.clone(), *port)),
+        }
+    }
+
+    /// What its courier still reaches.
+    pub fn outgoing(&self) -> Outgoing {
+        match self {
+            Self::Socket(_) => Outgoing::default(),
+            Self::Tcp(host, port) => {
+                let names = host.parse::<std::net::IpAddr>().is_err();
+                Outgoing { ports: vec![*port], names, certificates: Vec::new() }
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Sends one.
+    ///
+    /// # Errors
+    /// Why the collector does not have it. That it has it, no collector says.
+    pub fn send(&self, alert: &Dispatch) -> Result<(), Failed> {
+        let alert: Value = serde_json::from_str(&alert.body).map_err(words)?;
+        let line = alert_line(&alert);
+        match self {
+            Self::Socket(socket) => match socket.send(line.as_bytes()) {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    // The collector is another one by now.
+                    tracing::warn!("the collector of log lines is gone");
+                    std::process::exit(70);
+                }
+                Err(error) => Err(words(error)),
+            },
+            Self::Tcp(host, port) => {
+                let mut last = Failed(format!("{host} has no address"));
+                for address in (host.as_str(), *port).to_socket_addrs().map_err(words)? {
+                    match TcpStream::connect_timeout(&address, DEADLINE).and_then(|stream| write(stream, &line)) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => last = Failed(format!("{address}: {error}")),
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+}
+
+fn write(mut stream: TcpStream, line: &str) -> std::io::Result<()> {
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.write_all(format!("{} {line}", line.len()).as_bytes())?;
+    stream.flush()?;
+    stream.shutdown(std::net::Shutdown::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_a_socket_or_a_host_with_a_port() {
+        assert_eq!("unix:///dev/log".parse::<Syslog>().unwrap(), Syslog::Socket("/dev/log".into()));
+        assert_eq!("tcp://[::1]:601".parse::<Syslog>().unwrap(), Syslog::Tcp("::1".to_owned(), 601));
+        for wrong in ["", "unix://dev/log", "udp://host:514", "tcp://host", "tcp://:1", "tcp://host:0", "tcp://a@b:1"] {
+            assert!(wrong.parse::<Syslog>().is_err(), "{wrong}");
+        }
+    }
+}

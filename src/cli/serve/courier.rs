@@ -1,0 +1,125 @@
+//! Who starts couriers and hands them alerts: the keeper's process, which itself speaks to nobody outside. A sink that is down or
+//! hangs holds up its own alerts and nothing else: they stay in the log until it has them.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strongroom_keeper::{Keeper, Undelivered};
+use strongroom_protocol::{Dispatch, FrameReader, FrameWriter, Numbered, Receipt, split};
+use tokio::process::{Child, Command};
+
+use super::{harden, inherited, log};
+use crate::courier::{self, Sink};
+use crate::{Failed, words};
+
+/// How often it is looked for alerts.
+const EVERY: Duration = Duration::from_millis(500);
+/// After a failure: the first pause, and the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A log that can't be written is said again after so long, if it still can't.
+const TROUBLE_EVERY: Duration = Duration::from_secs(60);
+/// A courier that says nothing for so long is ended, and another one started; less than a keeper's lease of a sink.
+const DEADLINE: Duration = Duration::from_secs(45);
+
+/// The process that delivers.
+///
+/// # Errors
+/// Why it can't.
+pub fn run(sink: &str) -> Result<(), Failed> {
+    log(false);
+    harden()?;
+    let sink: Sink = serde_json::from_str(sink).map_err(words)?;
+    courier::run(&sink, inherited()?)
+}
+
+/// Delivers to a sink, as long as the runtime lives. It never ends by itself.
+pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
+    let (mut courier, mut pause) = (None, PAUSE);
+    let (mut told, mut told_at) = (0, None::<Instant>);
+    loop {
+        if told_at.is_none_or(|at| at.elapsed() > TROUBLE_EVERY)
+            && let Some((unwritten, alert)) = keeper.trouble(told)
+            && hand(&sink, &mut courier, &alert).await.is_ok()
+        {
+            (told, told_at) = (unwritten, Some(Instant::now()));
+        }
+        let next = match keeper.undelivered(sink.word()).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, "alerts can't be read");
+                None
+            }
+        };
+        let Some(alert) = next else {
+            tokio::time::sleep(EVERY).await;
+            continue;
+        };
+        let delivered = match hand(&sink, &mut courier, &alert).await {
+            Ok(()) => keeper.delivered(sink.word(), &alert).await.map_err(words),
+            Err(error) => Err(error),
+        };
+        match delivered {
+            Ok(()) => pause = PAUSE,
+            Err(error) => {
+                tracing::warn!(%error, sink = sink.word(), alert = %alert.id, "an alert is not delivered yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+struct Running {
+    _process: Child,
+    reader: FrameReader,
+    writer: FrameWriter,
+    number: u64,
+}
+
+/// Hands an alert to the courier, which is started where none runs, and ended where it does not answer.
+async fn hand(sink: &Sink, courier: &mut Option<Running>, alert: &Undelivered) -> Result<(), Failed> {
+    let mut running = match courier.take() {
+        Some(running) => running,
+        None => start(sink)?,
+    };
+    let receipt = tokio::time::timeout(DEADLINE, ask(&mut running, alert)).await;
+    let receipt = receipt.map_err(|_| Failed("the courier does not answer".to_owned()))??;
+    *courier = Some(running);
+    match receipt {
+        Receipt::Taken => Ok(()),
+        Receipt::Failed(why) => Err(Failed(why)),
+    }
+}
+
+async fn ask(running: &mut Running, alert: &Undelivered) -> Result<Receipt, Failed> {
+    running.number += 1;
+    let number = running.number;
+    let message = Dispatch { id: alert.id.clone(), body: alert.body.clone() };
+    running.writer.feed(&Numbered { number, message }).await.map_err(words)?;
+    running.writer.flush().await.map_err(words)?;
+    match running.reader.next::<Receipt>().await.map_err(words)? {
+        Some(Numbered { number: answered, message }) if answered == number => Ok(message),
+        _ => Err(Failed("the courier ended".to_owned())),
+    }
+}
+
+fn start(sink: &Sink) -> Result<Running, Failed> {
+    let text = serde_json::to_string(sink).map_err(words)?;
+    let (ours, theirs) = UnixStream::pair().map_err(words)?;
+    let process = Command::new(std::env::current_exe().map_err(words)?)
+        .arg("courier")
+        .arg(text)
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(words)?;
+    ours.set_nonblocking(true).map_err(words)?;
+    let (reader, writer) = split(tokio::net::UnixStream::from_std(ours).map_err(words)?);
+    Ok(Running { _process: process, reader, writer, number: 0 })
+}
