@@ -10,7 +10,9 @@ use strongroom_envelope::seal_meta;
 use crate::act::ActChange;
 use crate::ask::AskChange;
 use crate::keys::OwnKeys;
+use crate::partner::Partner;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
+use crate::review::ReviewChange;
 use crate::rotation::RotationChange;
 use crate::share::ShareChange;
 use crate::state::{Principal, Repo, State, Stop, Token, name_index, place_columns, recipients};
@@ -62,6 +64,10 @@ pub enum Change {
     Act(ActChange),
     /// A request for access: asked, decided, taken back.
     Ask(AskChange),
+    /// A partner organisation, as it is from now on.
+    Partner(u64, Box<Partner>),
+    /// Who gave what or confirmed it, and rounds of review.
+    Review(ReviewChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -276,6 +282,8 @@ impl Change {
                 sqlx::query("UPDATE principal SET claimed_ms = $1 WHERE id = $2").bind(*at).bind(*id as i64)
             }
             Self::Ask(change) => return change.write(tx, keys).await,
+            Self::Partner(id, partner) => return partner.write(*id, tx, keys).await,
+            Self::Review(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -382,6 +390,8 @@ impl Change {
                 }
             }
             Self::Ask(change) => change.apply(state),
+            Self::Partner(id, partner) => state.partners.set(id, *partner),
+            Self::Review(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

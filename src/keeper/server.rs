@@ -17,6 +17,7 @@ use crate::held::Held;
 use crate::keys::OwnKeys;
 use crate::log::{Entry, Log, LogError, Record};
 use crate::metrics;
+use crate::review::notes;
 use crate::root::Root;
 use crate::setup::{Settings, SetupError};
 use crate::state::State;
@@ -70,6 +71,7 @@ impl Core {
         judge: impl Fn(&State, &mut Record) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         for _ in 0..ATTEMPTS {
+            self.end_reviews().await?;
             let (outcome, record) = self.judge(&judge);
             let charge = if outcome.is_ok() { self.charge(&record) } else { None };
             let judged = charge.as_ref().map(|_| record.clone()).unwrap_or_default();
@@ -94,12 +96,15 @@ impl Core {
     ) -> Result<T, Refusal> {
         let _one_at_a_time = self.changing.lock().await;
         for _ in 0..ATTEMPTS {
+            self.end_reviews().await?;
             let (outcome, mut record) = self.judge(&judge);
             let decided = record.generation;
-            let (outcome, changes) = match outcome {
+            let (outcome, mut changes) = match outcome {
                 Ok((value, changes)) => (Ok(value), changes),
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
+            let notes = notes(&self.state.read(), &changes, &record);
+            changes.extend(notes);
             record.effects = changes.iter().filter_map(Effect::of).collect();
             match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
                 Ok(_) => {

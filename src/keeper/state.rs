@@ -12,7 +12,9 @@ use crate::act::{self, Act};
 use crate::ask::{self, Ask};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
+use crate::partner::{self, Partners};
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
+use crate::review::{self, Reviews};
 use crate::rotation::{self, Rotation};
 use crate::share::{self, Share};
 
@@ -169,6 +171,8 @@ pub enum Stop {
     Repo(u64),
     /// A share: all tokens of it.
     Share(u64),
+    /// A partner organisation: all of its people.
+    Partner(u64),
 }
 
 impl Stop {
@@ -179,6 +183,7 @@ impl Stop {
             Self::Token(id) => ("token", id),
             Self::Repo(id) => ("repo", id),
             Self::Share(id) => ("share", id),
+            Self::Partner(id) => ("partner", id),
         }
     }
 
@@ -188,6 +193,7 @@ impl Stop {
             "token" => Some(Self::Token(id)),
             "repo" => Some(Self::Repo(id)),
             "share" => Some(Self::Share(id)),
+            "partner" => Some(Self::Partner(id)),
             _ => None,
         }
     }
@@ -234,6 +240,10 @@ pub struct State {
     pub acts: BTreeMap<u64, Act>,
     /// Requests for access, by number.
     pub asks: BTreeMap<u64, Ask>,
+    /// Organisations whose people are here through them.
+    pub partners: Partners,
+    /// Who gave what, and whether it stays.
+    pub reviews: Reviews,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// What lists show, in their orders.
@@ -265,6 +275,8 @@ impl State {
             shares: BTreeMap::new(),
             acts: BTreeMap::new(),
             asks: BTreeMap::new(),
+            partners: Partners::default(),
+            reviews: Reviews::default(),
             stops: BTreeMap::new(),
             orders: Orders::default(),
             repos_of: BTreeMap::new(),
@@ -463,6 +475,8 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     state.acts = act::load(tx, keys).await?;
     state.shares = share::load(tx, keys).await?;
     state.asks = ask::load(tx, keys).await?;
+    state.partners = partner::load(tx, keys).await?;
+    state.reviews = review::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

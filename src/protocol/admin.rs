@@ -6,6 +6,8 @@ use strongroom_domain::{Action, Compartment, RepoKind, RepoName, Role};
 use crate::access::AccessCommand;
 use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
+use crate::partner::PartnerCommand;
+use crate::review::ReviewCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
 
@@ -150,6 +152,10 @@ pub enum AdminCommand {
     Approval(ApprovalCommand),
     /// Who may know of a repository, asks for it, and is given a share.
     Access(AccessCommand),
+    /// Organisations whose people are here through them.
+    Partner(PartnerCommand),
+    /// What was given to whom, confirmed or taken.
+    Review(ReviewCommand),
     /// Records, newest first.
     AuditSearch(AuditQuery),
     /// What a credential can reach, and what it read.
@@ -217,6 +223,8 @@ impl AdminCommand {
             Self::Share(command) => command.action(),
             Self::Approval(_) | Self::TokenClaim { .. } => Action::Whoami,
             Self::Access(command) => command.action(),
+            Self::Partner(command) => command.action(),
+            Self::Review(command) => command.action(),
             Self::Incident(command) => command.action(),
             Self::AuditSearch(_)
             | Self::AuditWhat(_)
@@ -258,6 +266,8 @@ impl AdminCommand {
             Self::Share(command) => command.word(),
             Self::Approval(command) => command.word(),
             Self::Access(command) => command.word(),
+            Self::Partner(command) => command.word(),
+            Self::Review(command) => command.word(),
             Self::Incident(command) => command.word(),
             Self::AuditSearch(_) => "audit.search",
             Self::AuditWhat(_) => "audit.what",
@@ -323,6 +333,8 @@ pub enum LockSubject {
     Token(u64),
     /// A share, by id: all tokens of it.
     Share(u64),
+    /// A partner organisation, by name: all of its people, with all of their tokens.
+    Partner(String),
     /// A repository.
     Repo(RepoKind, RepoName),
 }
@@ -340,6 +352,9 @@ pub struct AuditQuery {
     pub outcome: Option<String>,
     /// With which token.
     pub token: Option<u64>,
+    /// By any of the people that this partner organisation has or had.
+    #[serde(default)]
+    pub partner: Option<String>,
     /// Of which share: what was done through it, and about it.
     #[serde(default)]
     pub share: Option<u64>,

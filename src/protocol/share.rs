@@ -18,7 +18,7 @@ pub struct ShareSpec {
     /// Whether the share follows the branch that `revision` names, and does not stay at the commit of now.
     #[serde(default)]
     pub follow: bool,
-    /// With whom.
+    /// With whom: a principal or a partner organisation. No name is that of both.
     pub to: String,
     /// These compartments and no other.
     pub compartments: Vec<Compartment>,
@@ -75,6 +75,9 @@ pub enum ShareCommand {
     Token {
         /// By its id.
         id: u64,
+        /// For whom of a partner organisation's people; where it is with one principal, for no other.
+        #[serde(default)]
+        user: Option<String>,
     },
     /// The terms of the asker's share.
     Terms,
