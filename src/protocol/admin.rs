@@ -157,7 +157,7 @@ pub enum AdminCommand {
     /// What was given to whom, confirmed or taken.
     Review(ReviewCommand),
     /// Records, newest first.
-    AuditSearch(AuditQuery),
+    AuditSearch(Box<AuditQuery>),
     /// What a credential can reach, and what it read.
     AuditWhat(WhatQuery),
     /// Who can read a repository, and who did.

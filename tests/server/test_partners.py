@@ -61,9 +61,9 @@ class Room:
         self.server, self.name = server, name
         self.sponsor = own(server.person(f"{name}-sponsor"))
         self.made = owner.strongroom("partner", "create", name, "--sponsor", f"{name}-sponsor", *more)
-        self.plain = [server.person(f"{name}-{at}") for at in range(people)]
-        for at in range(people):
-            owner.strongroom("partner", "add", name, f"{name}-{at}")
+        self.plain = [server.person(f"{name}-{number}") for number in range(people)]
+        for number in range(people):
+            owner.strongroom("partner", "add", name, f"{name}-{number}")
         self.share = str(owner.strongroom("share", "create", at, "--to", name, "--expires", "1h", *shared)["id"])
         self.people = [self.take(person, at.split("@")[0]) for person in self.plain]
 
@@ -152,7 +152,7 @@ def test_whoever_is_removed_from_a_partner_loses_what_it_has_at_once_and_the_oth
     same(one.http("GET", LONG), unknown.http("GET", LONG))
     assert ended(leaving)
     before = staying.bytes
-    time.sleep(0.5)
+    time.sleep(1)
     assert staying.bytes > before, "the other one reads on"
     hidden, missing = (room.plain[0].strongroom("access", "token", name, fails=True) for name in ("admin/long", "admin/no-such"))
     assert hidden.stderr == missing.stderr
@@ -218,6 +218,7 @@ def test_a_partner_that_nobody_confirms_is_over_at_that_moment_with_downloads_un
     unknown = Person(server, "srt_" + "A" * 49, server.folder / "home-nobody")
     for person in (*room.people, *room.plain):
         same(person.http("GET", README), unknown.http("GET", README))
+    time.sleep(1)
     assert by_role.bytes > moved, "a stranger's goes on"
     over = "partner organisation not confirmed by its sponsor"
     assert room.shown()["state"] == over and owner.strongroom("share", "show", room.share)["state"] == over
@@ -234,7 +235,7 @@ def test_a_partner_that_nobody_confirms_is_over_at_that_moment_with_downloads_un
     assert lapses() == ["partner lapsing"], "once"
     # Its sponsor alone lets it go on: not an administrator, nor with a token that one has seen; not its people, who are not
     # even heard.
-    assert "sponsor alone" in own(owner).strongroom("partner", "confirm", "lapsing", fails=True).stderr
+    assert "sponsor alone" in owner.strongroom("partner", "confirm", "lapsing", fails=True).stderr
     assert "claim" in server.with_token("lapsing-sponsor").strongroom("partner", "confirm", "lapsing", fails=True).stderr
     room.plain[0].strongroom("partner", "confirm", "lapsing", fails=True)
     assert read() == [401, 401]
@@ -332,14 +333,14 @@ def test_a_locked_partner_ends_the_downloads_of_all_its_people_within_a_second_a
     # One through the share, one by a role of their own.
     theirs, own_role, other = SlowDownload(room.people[0], LONG), SlowDownload(room.plain[1], LONG), SlowDownload(stranger, LONG)
     start = other.bytes
-    time.sleep(0.5)
-    pace = (other.bytes - start) / 0.5
+    time.sleep(2)
+    pace = other.bytes - start
     assert officer.strongroom("lock", "add", "--partner", "locked", "--reason", "leak?")["locked"] == "partner locked"
     time.sleep(1)
     arrived, moved = [theirs.bytes, own_role.bytes], other.bytes
-    time.sleep(1)
+    time.sleep(2)
     assert arrived == [theirs.bytes, own_role.bytes] and max(arrived) < SIZE
-    assert other.bytes == SIZE or other.bytes - moved > pace / 2, "the others keep their pace"
+    assert other.bytes - moved > pace / 2 > 0, "the others keep their pace"
     unknown = Person(server, "srt_" + "A" * 49, server.folder / "home-nobody")
     for person in (*room.people, *room.plain):
         same(person.http("GET", README), unknown.http("GET", README))
