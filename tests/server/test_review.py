@@ -112,12 +112,21 @@ def test_it_is_written_once_a_day_and_not_at_every_reading(server, owner, acme):
 
     if not (server.data / "keeper" / "keeper.db").exists():
         pytest.skip("the database is not a file")
-    rows = lambda: sqlite3.connect(server.data / "keeper" / "keeper.db").execute("SELECT principal, repo, day FROM used ORDER BY 1, 2").fetchall()
+    database = lambda: sqlite3.connect(server.data / "keeper" / "keeper.db", timeout=20)
+    rows = lambda: database().execute("SELECT principal, repo, day FROM used ORDER BY 1, 2").fetchall()
     assert read(acme["reader"]) == 200
     before = rows()
+    # Whoever would write it again, if only the same, is seen.
+    with database() as writes:
+        writes.execute("CREATE TABLE seen (id BIGINT)")
+        writes.execute("CREATE TRIGGER sees BEFORE INSERT ON used BEGIN INSERT INTO seen VALUES (NEW.principal); END")
     for _ in range(20):
         assert read(acme["reader"]) == 200
     assert rows() == before and all(day == int(time.time() // 86400) for *_, day in before)
+    with database() as writes:
+        assert writes.execute("SELECT * FROM seen").fetchall() == []
+        writes.execute("DROP TRIGGER sees")
+        writes.execute("DROP TABLE seen")
     # It outlives a restart.
     used = the(acme["anna"], "role", "acme-reader")["last_used"]
     server.stop()
