@@ -35,6 +35,7 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         recovery: Vec::new(),
         token_life_max_s: 3600,
         share_life_max_s: 3600,
+        recertify_max_s: 3600,
         model: MODEL.to_owned(),
         roles: ROLES.to_owned(),
         dual_control: DUAL_CONTROL.to_owned(),

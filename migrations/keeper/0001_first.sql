@@ -39,11 +39,19 @@ CREATE TABLE repo_seal (repo BIGINT PRIMARY KEY REFERENCES repo (id), body_seale
 CREATE TABLE repo_name (
   kind TEXT NOT NULL, name_index BLOB NOT NULL, name_sealed BLOB NOT NULL, repo BIGINT NOT NULL REFERENCES repo (id),
   PRIMARY KEY (kind, name_index));
--- What a principal may read of one repository with the tokens of a share, from `begun_ms` for `life_ms` and never past `last_ms`.
+-- Organisations whose people are here through them: who they are, who stands for them, and since when.
+CREATE TABLE partner (id BIGINT PRIMARY KEY, name_index BLOB NOT NULL UNIQUE, body_sealed BLOB NOT NULL);
+-- What a principal, or each of a partner organisation's people, may read of one repository with the tokens of a share, from
+-- `begun_ms` for `life_ms` and never past `last_ms`.
 CREATE TABLE share (
-  id BIGINT PRIMARY KEY, principal BIGINT NOT NULL REFERENCES principal (id), repo BIGINT NOT NULL REFERENCES repo (id),
+  id BIGINT PRIMARY KEY, principal BIGINT REFERENCES principal (id), partner BIGINT REFERENCES partner (id),
+  repo BIGINT NOT NULL REFERENCES repo (id),
   body_sealed BLOB NOT NULL, created_ms BIGINT NOT NULL, life_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL,
-  begun_ms BIGINT, accepted_ms BIGINT, revoked_ms BIGINT);
+  begun_ms BIGINT, revoked_ms BIGINT, CHECK ((principal IS NULL) <> (partner IS NULL)));
+-- Who accepted its terms, each for themselves, and when.
+CREATE TABLE share_accepted (
+  share BIGINT NOT NULL REFERENCES share (id), principal BIGINT NOT NULL REFERENCES principal (id), accepted_ms BIGINT NOT NULL,
+  PRIMARY KEY (share, principal));
 -- What was asked for through it.
 CREATE TABLE share_usage (share BIGINT PRIMARY KEY, bytes BIGINT NOT NULL, downloads BIGINT NOT NULL);
 -- Acts that need a second person: who asked for what with which token, until when it waits, and what became of it.
@@ -59,6 +67,13 @@ CREATE TABLE ask (
   body_sealed BLOB NOT NULL, UNIQUE (principal, repo));
 -- What is not there, and watched.
 CREATE TABLE decoy (id BIGINT PRIMARY KEY, bait_index BLOB NOT NULL UNIQUE, body_sealed BLOB NOT NULL);
+-- Who gave what, by numbers alone, and who confirmed it since.
+CREATE TABLE given (
+  name TEXT PRIMARY KEY, by_id BIGINT, second_id BIGINT, given_ms BIGINT NOT NULL, confirmed_by BIGINT, confirmed_ms BIGINT);
+-- The day since 1970 at which something in a repository, or in none (0), was last allowed to a principal beside shares.
+CREATE TABLE used (principal BIGINT NOT NULL, repo BIGINT NOT NULL, day BIGINT NOT NULL, PRIMARY KEY (principal, repo));
+-- Rounds of review.
+CREATE TABLE review (id BIGINT PRIMARY KEY, body_sealed BLOB NOT NULL);
 CREATE TABLE stop (subject TEXT NOT NULL, id BIGINT NOT NULL, reason_sealed BLOB NOT NULL, since_ms BIGINT NOT NULL,
   PRIMARY KEY (subject, id));
 -- What a principal, a token or a share used of its budgets in this hour and this day. `turns` counts how often its row was

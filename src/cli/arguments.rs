@@ -9,9 +9,11 @@ mod decoy;
 mod incident;
 mod key;
 mod lock;
+mod partner;
 mod people;
 mod quota;
 mod repo;
+mod review;
 mod seal;
 mod share;
 
@@ -30,9 +32,11 @@ pub use decoy::{Bait, Decoy};
 pub use incident::{Incident, Whom as IncidentWhom};
 pub use key::{Key, Repository, Rotate};
 pub use lock::{Lock, Subject};
+pub use partner::Partner;
 pub use people::{Line, RoleCommand, Token, User, Where};
 pub use quota::Quota;
 pub use repo::Repo;
+pub use review::Review;
 pub use seal::{Seal, Unseal};
 pub use share::{NewShare, Pull, Share, Starts};
 
@@ -113,7 +117,7 @@ pub enum Command {
     /// Repositories: create, list, show, move, remove
     #[command(subcommand)]
     Repo(Repo),
-    /// Locks: stop a principal, a token, a share or a repository at once
+    /// Locks: stop a principal, a token, a share, a partner organisation or a repository at once
     #[command(subcommand)]
     Lock(Lock),
     /// Quotas: how many bytes a namespace may store: set, list
@@ -126,6 +130,12 @@ pub enum Command {
     /// ask, mine, withdraw, token
     #[command(subcommand)]
     Access(Access),
+    /// Partner organisations: create, list, show, add, remove, sponsor, confirm, end
+    #[command(subcommand)]
+    Partner(Partner),
+    /// Access reviews: what was given to whom, and when it was of use: list, confirm, revoke; start, rounds, show
+    #[command(subcommand)]
+    Review(Review),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
     /// The log: search, timeline, who, what, verify, prove, export, checkpoint

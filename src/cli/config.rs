@@ -73,6 +73,8 @@ pub struct Config {
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
     pub share_life_max_s: u64,
+    /// Longest time between two confirmations of a partner organisation, in seconds.
+    pub recertify_max_s: u64,
     /// Text of `policies/model.conf`.
     pub model: String,
     /// Text of `policies/roles.csv`.
@@ -181,6 +183,7 @@ impl Config {
             recovery: file.root_key.recovery,
             token_life_max_s: file.tokens.life_max,
             share_life_max_s: u64::from(file.shares.max_life_days.get()) * 24 * 3600,
+            recertify_max_s: u64::from(file.partners.max_recertify_days.get()) * 24 * 3600,
             model: policy("model.conf", include_str!("../../policies/model.conf"))?,
             roles: policy("roles.csv", include_str!("../../policies/roles.csv"))?,
             dual_control: policy("dual-control.toml", include_str!("../../policies/dual-control.toml"))?,
@@ -259,6 +262,7 @@ impl Config {
             recovery: self.recovery.clone(),
             token_life_max_s: self.token_life_max_s,
             share_life_max_s: self.share_life_max_s,
+            recertify_max_s: self.recertify_max_s,
             model: self.model.clone(),
             roles: self.roles.clone(),
             dual_control: self.dual_control.clone(),

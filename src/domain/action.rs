@@ -78,6 +78,10 @@ words!(
         SystemSeal = "system.seal",
         /// Say how much a namespace may store.
         QuotaManage = "quota.manage",
+        /// Make partner organisations, say who is one of their people and who stands for them, and end them.
+        PartnerManage = "partner.manage",
+        /// Look through what was given at a place, confirm it or take it.
+        ReviewManage = "review.manage",
         /// Make a new root key.
         KeyRotate = "key.rotate",
         /// Break glass: take out an object with its identity.

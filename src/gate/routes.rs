@@ -147,6 +147,9 @@ static ROUTES: &[Route] = routes! {
     POST   Root "/api/strongroom/v1/role"                        RoleManage  api::admin::post;
     POST   Root "/api/strongroom/v1/token"                       TokenManage api::admin::post;
     POST   Root "/api/strongroom/v1/token/claim"                 Whoami      api::admin::post;
+    POST   Root "/api/strongroom/v1/partner"                     PartnerManage api::admin::post;
+    POST   Root "/api/strongroom/v1/partner/sponsored"           Whoami      api::admin::post;
+    POST   Root "/api/strongroom/v1/review"                      ReviewManage api::admin::post;
     POST   Root "/api/strongroom/v1/approval"                    Whoami      api::admin::post;
     POST   Root "/api/strongroom/v1/share"                       ShareManage api::share::post;
     POST   Root "/api/strongroom/v1/share/terms"                 Whoami      api::share::post;

@@ -11,7 +11,9 @@ use crate::act::ActChange;
 use crate::ask::AskChange;
 use crate::decoy::DecoyChange;
 use crate::keys::OwnKeys;
+use crate::partner::Partner;
 use crate::policy::{Assignment, Line, PolicyError, PrincipalId};
+use crate::review::ReviewChange;
 use crate::rotation::RotationChange;
 use crate::seal::SealChange;
 use crate::share::ShareChange;
@@ -68,6 +70,10 @@ pub enum Change {
     Seal(SealChange),
     /// A decoy: planted, taken away.
     Decoy(DecoyChange),
+    /// A partner organisation, as it is from now on.
+    Partner(u64, Box<Partner>),
+    /// Who gave what or confirmed it, and rounds of review.
+    Review(ReviewChange),
 }
 
 /// Secrets that are wrapped for other root identities; what is wrapped stays the same. Its copy for other keepers has none of
@@ -286,6 +292,8 @@ impl Change {
             Self::Ask(change) => return change.write(tx, keys).await,
             Self::Seal(change) => return change.write(tx, keys).await,
             Self::Decoy(change) => return change.write(tx, keys).await,
+            Self::Partner(id, partner) => return partner.write(*id, tx, keys).await,
+            Self::Review(change) => return change.write(tx, keys).await,
             Self::Recipient(id, recipient) => {
                 let place: [&[u8]; 2] = [b"recipient", &id.to_be_bytes()];
                 let sealed = recipient.as_ref().map(|text| seal(&place, text.as_bytes())).transpose()?;
@@ -398,6 +406,8 @@ impl Change {
             Self::Ask(change) => change.apply(state),
             Self::Seal(change) => change.apply(state),
             Self::Decoy(change) => change.apply(state),
+            Self::Partner(id, partner) => state.partners.set(id, *partner),
+            Self::Review(change) => change.apply(state),
             Self::Recipient(id, recipient) => {
                 if let Some(principal) = state.principals.get_mut(&id) {
                     principal.recipient = recipient;

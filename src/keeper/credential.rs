@@ -96,10 +96,16 @@ pub fn dead(state: &State, id: u64, token: &Token, now_ms: i64) -> Option<&'stat
         Some(principal) if principal.removed_ms.is_none() => {}
         _ => return Some("principal removed"),
     }
-    match token.body.share {
-        None => None,
-        Some(id) => state.shares.get(&id).map_or(Some("share unknown"), |share| share.over(id, state, now_ms)),
+    // Whoever is here through an organisation is here as long as that holds, with whichever token.
+    if let Some(reason) = state.partners.stops(token.principal, state, now_ms) {
+        return Some(reason);
     }
+    let id = token.body.share?;
+    let Some(share) = state.shares.get(&id) else { return Some("share unknown") };
+    if !share.is_with(token.principal, state) {
+        return Some("no longer of the share's partner organisation");
+    }
+    share.over(id, state, now_ms)
 }
 
 /// Whether the token's scope lets this through, where policy would.

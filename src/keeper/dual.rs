@@ -58,6 +58,16 @@ impl Dual {
             Change::Unline(line) if !line.allow && gives(&Line { allow: true, ..*line }) => {
                 from_two_on(format!("the right to {}", line.action))
             }
+            // Whoever becomes one of a partner's people is given what that has.
+            Change::Partner(id, partner) => {
+                let before = state.partners.all().get(id);
+                let new = |member: &u64| before.is_none_or(|before| !before.members.contains_key(member));
+                let held = state.shares.iter().filter(|(_, share)| share.partner() == Some(*id));
+                // One that is over for as long as its organisation is may be read again.
+                let mut living = held.filter(|(_, share)| share.revoked_ms.is_none());
+                let added = partner.members.keys().any(new);
+                added.then(|| living.find_map(|(_, share)| shares(share))).flatten()
+            }
             Change::Claim(_, None) => from_two_on("another claim of a principal".to_owned()),
             change => self.disarms(state, change),
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_domain::{RepoKind, RepoName};
 
 use crate::change::{Change, apply_all};
+use crate::partner::Partner;
 use crate::policy::{Assignment, Line, Policy, PolicyError, PrincipalId, Roles};
 use crate::share::{Share, ShareChange};
 use crate::state::{Principal, Repo, State, Stop, Token, TokenBody};
@@ -121,6 +122,8 @@ pub enum Effect {
     ShareAccepted {
         /// Its number.
         share: u64,
+        /// By whom.
+        principal: u64,
         /// Unix milliseconds.
         at_ms: i64,
     },
@@ -128,6 +131,13 @@ pub enum Effect {
     ShareRevoked {
         /// Its number.
         share: u64,
+    },
+    /// A partner organisation, as it is from then on.
+    Partner {
+        /// Its number.
+        id: u64,
+        /// The rest.
+        partner: Box<Partner>,
     },
 }
 
@@ -165,7 +175,10 @@ impl Effect {
             }
             Change::Share(ShareChange::Began(share, at_ms)) => Self::ShareBegan { share: *share, at_ms: *at_ms },
             Change::Share(ShareChange::Lives(share, life_ms)) => Self::ShareLives { share: *share, life_ms: *life_ms },
-            Change::Share(ShareChange::Accepted(share, at_ms)) => Self::ShareAccepted { share: *share, at_ms: *at_ms },
+            Change::Share(ShareChange::Accepted(share, by, at_ms)) => {
+                Self::ShareAccepted { share: *share, principal: by.0, at_ms: *at_ms }
+            }
+            Change::Partner(id, partner) => Self::Partner { id: *id, partner: partner.clone() },
             Change::Share(ShareChange::Revoked(share, _)) => Self::ShareRevoked { share: *share },
             Change::Rotation(..)
             | Change::Wrapped(_)
@@ -176,6 +189,7 @@ impl Effect {
             // A sealed repository is locked, and that is its effect.
             | Change::Seal(_)
             | Change::Decoy(_)
+            | Change::Review(_)
             | Change::Act(_) => return None,
         })
     }
@@ -213,7 +227,10 @@ impl Effect {
             Self::Share { id, share } => Change::Share(ShareChange::Made(id, share)),
             Self::ShareBegan { share, at_ms } => Change::Share(ShareChange::Began(share, at_ms)),
             Self::ShareLives { share, life_ms } => Change::Share(ShareChange::Lives(share, life_ms)),
-            Self::ShareAccepted { share, at_ms } => Change::Share(ShareChange::Accepted(share, at_ms)),
+            Self::ShareAccepted { share, principal, at_ms } => {
+                Change::Share(ShareChange::Accepted(share, PrincipalId(principal), at_ms))
+            }
+            Self::Partner { id, partner } => Change::Partner(id, partner),
             Self::ShareRevoked { share } => Change::Share(ShareChange::Revoked(share, at_ms)),
         };
         let generation = state.generation;

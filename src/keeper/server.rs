@@ -19,6 +19,7 @@ use crate::held::Held;
 use crate::keys::OwnKeys;
 use crate::log::{Entry, Log, LogError, Record};
 use crate::metrics;
+use crate::review::notes;
 use crate::root::Root;
 use crate::seal::SEALED;
 use crate::setup::{self, Settings, SetupError};
@@ -77,6 +78,7 @@ impl Core {
         judge: impl Fn(&State, &mut Record) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         for _ in 0..ATTEMPTS {
+            self.end_reviews().await?;
             let (outcome, mut record) = self.judge(&judge);
             // Whoever touches a decoy is stopped by the record of it, whatever was decided.
             let changes = decoy::stops(&self.state.read(), self.decoy_lock, &record);
@@ -104,6 +106,7 @@ impl Core {
     ) -> Result<T, Refusal> {
         let _one_at_a_time = self.changing.lock().await;
         for _ in 0..ATTEMPTS {
+            self.end_reviews().await?;
             let (outcome, mut record) = self.judge(&judge);
             let decided = record.generation;
             let (outcome, mut changes) = match outcome {
@@ -111,6 +114,8 @@ impl Core {
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
             changes.extend(decoy::stops(&self.state.read(), self.decoy_lock, &record));
+            let notes = notes(&self.state.read(), &changes, &record);
+            changes.extend(notes);
             record.effects = changes.iter().filter_map(Effect::of).collect();
             match self.log.append(Entry { record, changes, decided: Some(decided), ..Entry::default() }).await {
                 Ok(_) => {

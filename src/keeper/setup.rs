@@ -46,6 +46,8 @@ pub struct Settings {
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
     pub share_life_max_s: u64,
+    /// Longest time between two confirmations of a partner organisation, in seconds.
+    pub recertify_max_s: u64,
     /// Text of `policies/model.conf`.
     pub model: String,
     /// Text of `policies/roles.csv`.
@@ -120,12 +122,17 @@ pub const TABLES: &[&str] = &[
     "rotation",
     "repo_seal",
     "repo_name",
+    "partner",
     "share",
+    "share_accepted",
     "share_usage",
     "act",
     "share_event",
     "ask",
     "decoy",
+    "given",
+    "used",
+    "review",
     "stop",
     "budget",
     "repo_bytes",
@@ -297,6 +304,7 @@ async fn start(
         rotating: tokio::sync::Mutex::new(()),
     });
     tokio::spawn(Core::end_acts(Arc::downgrade(&core)));
+    tokio::spawn(Core::record_lapses(Arc::downgrade(&core)));
     Ok(core)
 }
 

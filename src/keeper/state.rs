@@ -13,7 +13,9 @@ use crate::ask::{self, Ask};
 use crate::decoy::{self, Decoys};
 use crate::keys::{KeyError, OwnKeys, RepoKeys, unwrap_repo};
 use crate::orders::Orders;
+use crate::partner::{self, Partners};
 use crate::policy::{Assignment, Line, Place, Policy, PolicyError, PrincipalId, Roles};
+use crate::review::{self, Reviews};
 use crate::rotation::{self, Rotation};
 use crate::seal::{self, RepoSeal};
 use crate::share::{self, Share};
@@ -171,6 +173,8 @@ pub enum Stop {
     Repo(u64),
     /// A share: all tokens of it.
     Share(u64),
+    /// A partner organisation: all of its people.
+    Partner(u64),
 }
 
 impl Stop {
@@ -181,6 +185,7 @@ impl Stop {
             Self::Token(id) => ("token", id),
             Self::Repo(id) => ("repo", id),
             Self::Share(id) => ("share", id),
+            Self::Partner(id) => ("partner", id),
         }
     }
 
@@ -190,6 +195,7 @@ impl Stop {
             "token" => Some(Self::Token(id)),
             "repo" => Some(Self::Repo(id)),
             "share" => Some(Self::Share(id)),
+            "partner" => Some(Self::Partner(id)),
             _ => None,
         }
     }
@@ -238,6 +244,10 @@ pub struct State {
     pub asks: BTreeMap<u64, Ask>,
     /// What is not there, and watched.
     pub decoys: Decoys,
+    /// Organisations whose people are here through them.
+    pub partners: Partners,
+    /// Who gave what, and whether it stays.
+    pub reviews: Reviews,
     /// Locks, with why and since when.
     pub stops: BTreeMap<Stop, (String, i64)>,
     /// Whether the server is sealed: this process then ends.
@@ -274,6 +284,8 @@ impl State {
             acts: BTreeMap::new(),
             asks: BTreeMap::new(),
             decoys: Decoys::default(),
+            partners: Partners::default(),
+            reviews: Reviews::default(),
             stops: BTreeMap::new(),
             sealed: false,
             seals: BTreeMap::new(),
@@ -476,6 +488,8 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
     state.asks = ask::load(tx, keys).await?;
     (state.sealed, state.seals) = seal::load(tx, keys).await?;
     state.decoys = decoy::load(tx, keys).await?;
+    state.partners = partner::load(tx, keys).await?;
+    state.reviews = review::load(tx, keys).await?;
     for (id, share) in state.shares.iter().filter(|(_, share)| share.revoked_ms.is_none()) {
         state.policy.share(*id, share.allowance());
     }

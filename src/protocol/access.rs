@@ -91,6 +91,9 @@ pub enum AccessCommand {
         who: Asker,
         /// Also where they did not ask.
         unasked: bool,
+        /// Whether the share is with the partner organisation that the asker is one of, and not with them alone.
+        #[serde(default)]
+        partner: bool,
         /// What is shared; `to` is not read.
         spec: Box<ShareSpec>,
     },

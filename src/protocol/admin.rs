@@ -7,6 +7,8 @@ use crate::access::AccessCommand;
 use crate::alert::{AlertCommand, DecoyCommand};
 use crate::approval::ApprovalCommand;
 use crate::incident::IncidentCommand;
+use crate::partner::PartnerCommand;
+use crate::review::ReviewCommand;
 use crate::seal::SealCommand;
 use crate::share::ShareCommand;
 pub use crate::tile::{LogTile, TileLevel};
@@ -158,8 +160,12 @@ pub enum AdminCommand {
     Alert(AlertCommand),
     /// What nobody has a reason to touch.
     Decoy(DecoyCommand),
+    /// Organisations whose people are here through them.
+    Partner(PartnerCommand),
+    /// What was given to whom, confirmed or taken.
+    Review(ReviewCommand),
     /// Records, newest first.
-    AuditSearch(AuditQuery),
+    AuditSearch(Box<AuditQuery>),
     /// What a credential can reach, and what it read.
     AuditWhat(WhatQuery),
     /// Who can read a repository, and who did.
@@ -226,6 +232,8 @@ impl AdminCommand {
             Self::Share(command) => command.action(),
             Self::Approval(_) | Self::TokenClaim { .. } => Action::Whoami,
             Self::Access(command) => command.action(),
+            Self::Partner(command) => command.action(),
+            Self::Review(command) => command.action(),
             Self::Incident(command) => command.action(),
             Self::Alert(_) => Action::AlertRead,
             Self::Decoy(_) => Action::DecoyManage,
@@ -270,6 +278,8 @@ impl AdminCommand {
             Self::Share(command) => command.word(),
             Self::Approval(command) => command.word(),
             Self::Access(command) => command.word(),
+            Self::Partner(command) => command.word(),
+            Self::Review(command) => command.word(),
             Self::Incident(command) => command.word(),
             Self::Alert(command) => command.word(),
             Self::Decoy(command) => command.word(),
@@ -337,6 +347,8 @@ pub enum LockSubject {
     Token(u64),
     /// A share, by id: all tokens of it.
     Share(u64),
+    /// A partner organisation, by name: all of its people, with all of their tokens.
+    Partner(String),
     /// A repository.
     Repo(RepoKind, RepoName),
 }
@@ -354,6 +366,9 @@ pub struct AuditQuery {
     pub outcome: Option<String>,
     /// With which token.
     pub token: Option<u64>,
+    /// By any of the people that this partner organisation has or had.
+    #[serde(default)]
+    pub partner: Option<String>,
     /// Of which share: what was done through it, and about it.
     #[serde(default)]
     pub share: Option<u64>,

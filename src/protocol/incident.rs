@@ -14,6 +14,8 @@ pub enum Suspect {
     Principal(String),
     /// A share, by id: all of its tokens.
     Share(u64),
+    /// A partner organisation, by name: whoever was one of its people at any time.
+    Partner(String),
     /// A client's address.
     Address(String),
 }
@@ -53,10 +55,19 @@ pub enum Subject {
     Share {
         /// Its number.
         id: u64,
-        /// With whom.
+        /// With whom; 0 where that is a partner organisation.
         principal: u64,
         /// Its tokens.
         tokens: Vec<u64>,
+    },
+    /// A partner organisation.
+    Partner {
+        /// Its number.
+        id: u64,
+        /// Its name.
+        name: String,
+        /// Those who are or were its people, by number.
+        people: Vec<u64>,
     },
     /// A client's address.
     Address {

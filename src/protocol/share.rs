@@ -20,7 +20,7 @@ pub struct ShareSpec {
     /// Whether the share follows the branch that `revision` names, and does not stay at the commit of now.
     #[serde(default)]
     pub follow: bool,
-    /// With whom.
+    /// With whom: a principal or a partner organisation. No name is that of both.
     pub to: String,
     /// These compartments and no other.
     pub compartments: Vec<Compartment>,
@@ -77,6 +77,9 @@ pub enum ShareCommand {
     Token {
         /// By its id.
         id: u64,
+        /// For whom of a partner organisation's people; where it is with one principal, for no other.
+        #[serde(default)]
+        user: Option<String>,
     },
     /// A page of what the log has about the asker's share: their own records with proofs, and the places of the others.
     Record {

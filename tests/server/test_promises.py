@@ -62,6 +62,9 @@ def test_only_healthz_answers_without_a_credential(server, repo):
         ("POST", "/api/strongroom/v1/user"),
         ("POST", "/api/strongroom/v1/alert"),
         ("POST", "/api/strongroom/v1/decoy"),
+        ("POST", "/api/strongroom/v1/partner"),
+        ("POST", "/api/strongroom/v1/partner/sponsored"),
+        ("POST", "/api/strongroom/v1/review"),
     ]:
         answer = stranger.http(method, path, {"a": 1} if method == "POST" else None)
         assert answer.status in (400, 401), (method, path, answer.status)

@@ -46,7 +46,13 @@ pub enum Access {
         remote: Remote,
     },
     /// Give whoever asked a share; they take its token themselves
-    Approve(Box<NewShare>),
+    Approve {
+        #[command(flatten)]
+        new: Box<NewShare>,
+        /// Share it with the partner organisation that they are one of; each of its people takes a token of their own
+        #[arg(long)]
+        partner: bool,
+    },
     /// Reject a request; a share that was made for it is revoked
     Reject {
         #[command(flatten)]

@@ -28,6 +28,9 @@ pub struct AuditFilter {
     /// With which token
     #[arg(long)]
     pub token: Option<u64>,
+    /// By any of the people that this partner organisation has or had
+    #[arg(long)]
+    pub partner: Option<String>,
     /// Through which share, and about it
     #[arg(long)]
     pub share: Option<u64>,

@@ -19,6 +19,9 @@ pub struct Whom {
     /// A share, with all of its tokens
     #[arg(long)]
     pub share: Option<u64>,
+    /// A partner organisation: whoever was one of its people at any time
+    #[arg(long)]
+    pub partner: Option<String>,
     /// A client's address
     #[arg(long)]
     pub address: Option<String>,
@@ -37,7 +40,7 @@ pub enum Incident {
         /// Before: 2h, or 2026-11-24T12:00:00Z; without it, now
         #[arg(long)]
         until: Option<String>,
-        /// Stop it in the same act: the principal, the token, the tokens of the share, or those used from the address
+        /// Stop it in the same act: the principal, the token, the tokens of the share, the organisation's people, or those used from the address
         #[arg(long)]
         lock: bool,
         /// Where the bundle is written; an existing file stays as it is

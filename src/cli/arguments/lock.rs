@@ -18,6 +18,9 @@ pub struct Subject {
     /// A share, by id: all its tokens
     #[arg(long)]
     pub share: Option<u64>,
+    /// A partner organisation: all its people, with all their tokens
+    #[arg(long)]
+    pub partner: Option<String>,
     /// A repository
     #[arg(long, value_name = "NS/NAME")]
     pub repo: Option<RepoName>,

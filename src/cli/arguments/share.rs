@@ -45,8 +45,8 @@ pub struct NewShare {
     pub at: At,
     #[command(flatten)]
     pub kind: Kind,
-    /// With which principal
-    #[arg(long, value_name = "USER")]
+    /// With whom: a user, or a partner organisation
+    #[arg(long, value_name = "USER|PARTNER")]
     pub to: String,
     /// docs, config, weights, data, logs, code: those that are shared, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
@@ -120,6 +120,9 @@ pub enum Share {
     Token {
         /// By the id that `share list` shows
         id: u64,
+        /// For whom of a partner organisation's people
+        #[arg(long)]
+        user: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },

@@ -28,10 +28,10 @@ pub fn run(access: Access) -> Result<(), Failed> {
     let (of, command) = match access {
         Access::List { status, remote } => return list(status, &remote),
         Access::Mine { remote } => return send(&remote, AccessCommand::Mine),
-        Access::Approve(new) => {
+        Access::Approve { new, partner } => {
             let remote = new.remote.clone();
             let (who, spec) = (Asker::User(new.to.clone()), Box::new(spec(*new)?));
-            return send(&remote, AccessCommand::Approve { who, unasked: false, spec });
+            return send(&remote, AccessCommand::Approve { who, unasked: false, partner, spec });
         }
         Access::Disclose { of, to } => {
             let (kind, repo) = (of.kind.kind, of.repo.clone());

@@ -104,6 +104,7 @@ fn query(filter: AuditFilter) -> Result<AuditQuery, Failed> {
         action: filter.action,
         outcome: filter.outcome,
         token: filter.token,
+        partner: filter.partner,
         share: filter.share,
         address: filter.address,
         compartment: filter.compartment,

@@ -74,8 +74,8 @@ pub fn run(incident: Incident) -> Result<(), Failed> {
 }
 
 fn suspect(whom: IncidentWhom) -> Suspect {
-    let IncidentWhom { token, principal, share, address } = whom;
-    let share = share.map(Suspect::Share);
+    let IncidentWhom { token, principal, share, partner, address } = whom;
+    let share = share.map(Suspect::Share).or(partner.map(Suspect::Partner));
     let named = token.map(Suspect::Token).or_else(|| principal.map(Suspect::Principal)).or(share);
     // clap lets exactly one of them through.
     named.unwrap_or_else(|| Suspect::Address(address.unwrap_or_default()))

@@ -8,10 +8,12 @@ mod decoy;
 mod export;
 mod incident;
 mod key;
+mod partner;
 mod people;
 mod pull;
 mod quota;
 mod repo;
+mod review;
 mod seal;
 mod search;
 mod share;
@@ -72,6 +74,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
         Some(Command::Quota(quota)) => quota::run(quota),
         Some(Command::Share(share)) => share::run(share),
         Some(Command::Access(access)) => access::run(access),
+        Some(Command::Partner(partner)) => partner::run(partner),
+        Some(Command::Review(review)) => review::run(review),
         Some(Command::Pull(pull)) => pull::run(pull),
         Some(Command::Audit(audit)) => audit::run(audit),
         Some(Command::Alert(alert)) => alert::run(alert),

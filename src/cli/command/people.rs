@@ -30,7 +30,7 @@ pub fn user(user: User) -> Result<(), Failed> {
     }
 }
 
-fn place(place: Where, kind: RepoKind) -> PlaceName {
+pub(super) fn place(place: Where, kind: RepoKind) -> PlaceName {
     match (place.namespace, place.repo) {
         (Some(namespace), _) => PlaceName::Namespace(namespace),
         (None, Some(repo)) => PlaceName::Repo(kind, repo),
@@ -94,12 +94,13 @@ pub fn token(token: Token) -> Result<(), Failed> {
 }
 
 fn subject(subject: Subject, kind: RepoKind) -> LockSubject {
-    match (subject.user, subject.token, subject.share, subject.repo) {
+    match (subject.user, subject.token, subject.share, subject.partner, subject.repo) {
         (Some(user), ..) => LockSubject::User(user),
         (None, Some(token), ..) => LockSubject::Token(token),
-        (None, None, Some(share), _) => LockSubject::Share(share),
-        // The arguments name exactly one of the four.
-        (None, None, None, repo) => LockSubject::Repo(kind, repo.expect("one subject")),
+        (None, None, Some(share), ..) => LockSubject::Share(share),
+        (None, None, None, Some(partner), _) => LockSubject::Partner(partner),
+        // The arguments name exactly one of the five.
+        (None, None, None, None, repo) => LockSubject::Repo(kind, repo.expect("one subject")),
     }
 }
 

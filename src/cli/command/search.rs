@@ -20,7 +20,7 @@ pub fn search(client: &Client, mut query: AuditQuery) -> Result<Value, Failed> {
     let (mut progress, mut pages) = (Progress::new(false), 0_u64);
     while records.len() < wanted {
         query.limit = PAGE.min((wanted - records.len()) as u32); // not above the limit that was asked for
-        let page = client.admin("audit", &AdminCommand::AuditSearch(query.clone()))?;
+        let page = client.admin("audit", &AdminCommand::AuditSearch(Box::new(query.clone())))?;
         records.extend(page["records"].as_array().into_iter().flatten().cloned());
         next = page["next"].clone();
         pages += 1;

@@ -30,9 +30,9 @@ pub fn run(share: Share) -> Result<(), Failed> {
         Share::Show { id, remote } => send(&remote, ShareCommand::Show { id }),
         Share::Extend { id, expires, remote } => send(&remote, ShareCommand::Extend { id, life_s: expires.as_secs() }),
         Share::Revoke { id, remote } => send(&remote, ShareCommand::Revoke { id }),
-        Share::Token { id, remote } => send(&remote, ShareCommand::Token { id }),
         Share::Record { id, out, remote } => share_record::fetch(id, out, &remote),
         Share::Verify { file, key, earlier, json } => share_record::verify(&file, &key, earlier.as_deref(), json),
+        Share::Token { id, user, remote } => send(&remote, ShareCommand::Token { id, user }),
         Share::Accept { yes, remote } => accept(yes, &remote),
     }
 }

@@ -23,6 +23,7 @@ pub struct File {
     pub root_key: RootKeyFile,
     pub tokens: TokensFile,
     pub shares: SharesFile,
+    pub partners: PartnersFile,
     pub policies: PoliciesFile,
     pub alerts: AlertsFile,
 }
@@ -144,6 +145,19 @@ pub struct SharesFile {
 impl Default for SharesFile {
     fn default() -> Self {
         Self { max_life_days: const { std::num::NonZeroU16::new(90).unwrap() } }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PartnersFile {
+    /// Neither none nor for ever.
+    pub max_recertify_days: std::num::NonZeroU16,
+}
+
+impl Default for PartnersFile {
+    fn default() -> Self {
+        Self { max_recertify_days: const { std::num::NonZeroU16::new(180).unwrap() } }
     }
 }
 

@@ -96,8 +96,8 @@ impl Core {
                 let of = of.as_ref().map(|(kind, repo)| (*kind, repo));
                 self.access_list(state, subject, of, (*status, *after), record)
             }
-            AccessCommand::Approve { who, unasked, spec } => {
-                self.approve(state, subject, (who, *unasked), spec, record)
+            AccessCommand::Approve { who, unasked, partner, spec } => {
+                self.approve(state, subject, (who, *unasked, *partner), spec, record)
             }
             AccessCommand::Reject { kind, repo, who, reason } => {
                 let found = self.decidable(state, subject, (*kind, repo), who, record)?;
@@ -193,7 +193,7 @@ impl Core {
         &self,
         state: &State,
         by: &Subject,
-        (who, unasked): (&Asker, bool),
+        (who, unasked, partner): (&Asker, bool, bool),
         spec: &ShareSpec,
         record: &mut Record,
     ) -> Outcome {
@@ -219,7 +219,12 @@ impl Core {
         };
         // No number is given twice: a request that is withdrawn could be accepted as another's.
         let id = found.map_or(record.generation + 1, |(id, _)| id);
-        let spec = ShareSpec { to: name, ..spec.clone() };
+        let to = match (partner, state.partners.of(principal)) {
+            (false, _) => name,
+            (true, Some((_, partner))) => partner.name.clone(),
+            (true, None) => return Err(Refusal::Invalid(format!("{name} is no partner organisation's"))),
+        };
+        let spec = ShareSpec { to, ..spec.clone() };
         let (share_id, share) = self.share_make(state, by, &spec, record)?;
         let decided = Some((Decided::Accepted(share_id), by.principal, record.time_ms));
         let ask = Ask { decided, ..ask };

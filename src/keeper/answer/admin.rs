@@ -1,6 +1,7 @@
 //! `Admin`: people, roles, tokens, locks and the log, each with its right.
 
 use serde_json::Value;
+use strongroom_domain::Action;
 use strongroom_protocol::admin::{AdminCommand, AdminReply};
 use strongroom_protocol::{AccessCommand, Call, Credential, Refusal, Reply, ShareCommand};
 
@@ -22,6 +23,9 @@ impl Core {
         credential: Option<Credential>,
         command: AdminCommand,
     ) -> Result<Reply, Refusal> {
+        if let AdminCommand::Review(command) = &command {
+            self.learn_uses(credential.as_ref(), command).await?;
+        }
         let shown = self
             .changed(|state, record| {
                 about(record, &call, command.word());
@@ -61,16 +65,18 @@ impl Core {
         Ok(Reply::Admin(Box::new(AdminReply { json: shown.to_string() })))
     }
 
-    /// Whether policy lets the subject give the command. Shares are judged in the repository that each is of, approvals by what
-    /// is approved; a token is exchanged by whoever has it.
+    /// Whether policy lets the subject give the command. Shares and reviews are judged at the place of each, approvals by what
+    /// is approved, partner organisations by who stands for them; a token is exchanged by whoever has it.
     pub(super) fn permits(&self, state: &State, subject: &Subject, command: &AdminCommand) -> bool {
-        let there = matches!(
-            command,
-            AdminCommand::Share(_)
-                | AdminCommand::Access(_)
-                | AdminCommand::Approval(_)
-                | AdminCommand::TokenClaim { .. }
-        );
+        let there = matches!(command, AdminCommand::Partner(partner) if partner.action() == Action::Whoami)
+            || matches!(
+                command,
+                AdminCommand::Share(_)
+                    | AdminCommand::Access(_)
+                    | AdminCommand::Approval(_)
+                    | AdminCommand::Review(_)
+                    | AdminCommand::TokenClaim { .. }
+            );
         there || may(state, subject, command.action(), None, None)
     }
 
@@ -85,6 +91,8 @@ impl Core {
             }
             AdminCommand::Share(command) => self.share(state, subject, command, record),
             AdminCommand::Access(command) => self.access(state, subject, command, record),
+            AdminCommand::Partner(command) => self.partner(state, subject, command, record),
+            AdminCommand::Review(command) => self.review(state, subject, command, record),
             AdminCommand::RoleGrant { user, role, place } => self.role_grant(state, user, *role, place, record),
             AdminCommand::RoleRevoke { user, role, place } => self.role_revoke(state, user, *role, place, record),
             AdminCommand::RoleList => self.role_list(state),

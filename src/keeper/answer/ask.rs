@@ -15,7 +15,8 @@ use crate::credential::{Subject, dead, in_scope};
 use crate::decoy;
 use crate::log::Record;
 use crate::server::{Core, now_ms};
-use crate::state::{Repo, State, Stop};
+use crate::share::Share;
+use crate::state::{Repo, State, Stop, Token};
 
 /// Living tokens of a share, at most, that the asker is given.
 const TOKENS_MAX: usize = 10;
@@ -23,7 +24,8 @@ const TOKENS_MAX: usize = 10;
 /// The refusal of who may know that a repository is there and not read it, with what can be done.
 pub(super) fn gated(state: &State, subject: &Subject, id: u64, repo: &Repo) -> Refusal {
     let (kind, name) = (repo.kind, &repo.name);
-    let next = match ask_of(state, subject.principal.0, id).map(|(_, ask)| ask.status()) {
+    let asked = ask_of(state, subject.principal.0, id).map(|(_, ask)| ask.status());
+    let next = match asked.or(through_partner(state, subject, id, now_ms()).map(|_| AccessStatus::Accepted)) {
         None => format!("Ask for it: strongroom access ask {name} --type {kind}"),
         Some(AccessStatus::Pending) => "You have asked for it; nobody has decided yet.".to_owned(),
         Some(AccessStatus::Accepted) => {
@@ -85,7 +87,20 @@ impl Core {
             told["over"] = share.and_then(|(id, share)| share.over(id, state, now_ms())).into();
             told
         });
-        (json!({"requests": mine.collect::<Vec<_>>()}), Vec::new())
+        let mut told = json!({"requests": mine.collect::<Vec<_>>()});
+        // What their organisation holds, they may take a token of.
+        if let Some((partner, found)) = state.partners.of(subject.principal.0) {
+            let held = state.shares.iter().filter(|(_, share)| share.partner() == Some(partner));
+            let held = held.filter(|(_, share)| knows(state, subject, share.repo, true));
+            let held = held.map(|(id, share)| {
+                let repo = state.repos.get(&share.repo);
+                json!({"share": id, "repo": repo.map(|repo| repo.name.to_string()),
+                       "kind": repo.map(|repo| repo.kind.to_string()), "ends": time(share.ends_ms()),
+                       "over": share.over(*id, state, now_ms())})
+            });
+            (told["partner"], told["shares"]) = (found.name.as_str().into(), held.collect());
+        }
+        (told, Vec::new())
     }
 
     pub(super) fn ask_withdraw(&self, state: &State, by: &Subject, repo: Named<'_>, record: &mut Record) -> Outcome {
@@ -103,10 +118,12 @@ impl Core {
         let repo_id = state.repo(repo.0, repo.1).map(|(id, _)| id);
         record.repo_id = repo_id;
         let known = repo_id.filter(|id| knows(state, by, *id, true)).unwrap_or_default();
-        let share_id =
-            ask_of(state, by.principal.0, known).and_then(|(_, ask)| ask.share()).ok_or(Refusal::NotFound)?;
-        let share = state.shares.get(&share_id).filter(|share| share.principal == by.principal);
-        let share = share.ok_or(Refusal::NotFound)?;
+        let asked = ask_of(state, by.principal.0, known).and_then(|(_, ask)| ask.share());
+        let asked = asked.and_then(|id| Some((id, state.shares.get(&id)?)));
+        let asked = asked.filter(|(_, share)| share.is_with(by.principal, state));
+        let living = asked.filter(|(id, share)| share.over(*id, state, record.time_ms).is_none());
+        let shared = living.or_else(|| through_partner(state, by, known, record.time_ms)).or(asked);
+        let (share_id, share) = shared.ok_or(Refusal::NotFound)?;
         super::share::about(state, share_id, record);
         if let Some(reason) = share.over(share_id, state, record.time_ms) {
             return Err(Refusal::Conflict(format!("no token is made for it: {reason}")));
@@ -118,14 +135,24 @@ impl Core {
             let mend = "your token is narrowed to less than what is shared: use another";
             return Err(Refusal::Forbidden(mend.to_owned()));
         }
-        let of = state.tokens.iter().filter(|(_, token)| token.body.share == Some(share_id));
+        let own = |token: &Token| token.body.share == Some(share_id) && token.principal == by.principal;
+        let of = state.tokens.iter().filter(|(_, token)| own(token));
         if of.filter(|(id, token)| dead(state, **id, token, record.time_ms).is_none()).count() >= TOKENS_MAX {
             let mend = format!("{TOKENS_MAX} tokens of this share live already: whoever shared it revokes some");
             return Err(Refusal::Conflict(mend));
         }
-        let (token, change) = self.share_token(state, share_id, share, record.time_ms)?;
+        let (token, change) = self.share_token(state, share_id, (share, by.principal), record.time_ms)?;
         Ok((token, vec![change]))
     }
+}
+
+/// The newest living share of a repository with the organisation that somebody is here through.
+fn through_partner<'a>(state: &'a State, by: &Subject, repo: u64, now_ms: i64) -> Option<(u64, &'a Share)> {
+    let (partner, _) = state.partners.of(by.principal.0)?;
+    let mut held = state.shares.iter().rev().map(|(id, share)| (*id, share));
+    held.find(|(id, share)| {
+        share.partner() == Some(partner) && share.repo == repo && share.over(*id, state, now_ms).is_none()
+    })
 }
 
 /// Whether the repository is there and, as far as the token goes, the asker may know that. Whoever has a share of it does.

@@ -30,8 +30,14 @@ impl Core {
             .map(|name| state.principal_names.get(&name.to_ascii_lowercase()).copied().unwrap_or(0));
         let repo =
             query.repo.as_ref().map(|(kind, name)| state.repo_names.get(&(*kind, name.folded())).copied().unwrap_or(0));
+        // Whoever was one of its people at any time, and all that they did.
+        let people = query.partner.as_ref().map(|name| {
+            let named = state.partners.named(name);
+            named.into_iter().flat_map(|(_, partner)| partner.people()).collect()
+        });
         Filter {
             principal,
+            people,
             repo,
             token: query.token,
             share: query.share.map(|id| {

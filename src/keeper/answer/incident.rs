@@ -58,7 +58,16 @@ fn subject(state: &State, suspect: &Suspect) -> Result<Subject, Refusal> {
         Suspect::Share(id) => {
             let share = state.shares.get(id).ok_or_else(|| missing("share"))?;
             let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(*id));
-            Ok(Subject::Share { id: *id, principal: share.principal.0, tokens: tokens.map(|(id, _)| *id).collect() })
+            // One that is with an organisation is nobody's own.
+            let principal = share.principal().map_or(0, |principal| principal.0);
+            Ok(Subject::Share { id: *id, principal, tokens: tokens.map(|(id, _)| *id).collect() })
+        }
+        Suspect::Partner(name) => {
+            let (id, partner) = state
+                .partners
+                .named(name)
+                .ok_or_else(|| Refusal::Invalid(format!("no partner organisation is called '{name}'")))?;
+            Ok(Subject::Partner { id, name: partner.name.clone(), people: partner.people().into_iter().collect() })
         }
         Suspect::Address(text) => {
             let address: std::net::IpAddr =
@@ -68,12 +77,13 @@ fn subject(state: &State, suspect: &Suspect) -> Result<Subject, Refusal> {
     }
 }
 
-/// What stops it: the principal, the token, the share. Nothing yet where it is an address.
+/// What stops it: the principal, the token, the share, the partner organisation. Nothing yet where it is an address.
 fn stops(subject: &Subject) -> Vec<Stop> {
     match subject {
         Subject::Token { id, .. } => vec![Stop::Token(*id)],
         Subject::Principal { id, .. } => vec![Stop::Principal(*id)],
         Subject::Share { id, .. } => vec![Stop::Share(*id)],
+        Subject::Partner { id, .. } => vec![Stop::Partner(*id)],
         Subject::Address { .. } => Vec::new(),
     }
 }
@@ -94,6 +104,7 @@ fn filter(scope: &IncidentScope) -> Filter {
         Subject::Share { id, tokens, .. } => {
             filter.share = Some(ShareFilter { id: *id, tokens: tokens.clone(), repo: None });
         }
+        Subject::Partner { people, .. } => filter.people = Some(people.clone()),
         Subject::Address { address } => filter.address = Some(address.clone()),
     }
     filter

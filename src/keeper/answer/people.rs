@@ -26,7 +26,7 @@ pub(super) fn user<'a>(state: &'a State, name: &str) -> Result<(u64, &'a Princip
 }
 
 /// The place of a name; `None` for a namespace that is not there yet.
-fn place(state: &State, name: &PlaceName) -> Result<Option<Place>, Refusal> {
+pub(super) fn place(state: &State, name: &PlaceName) -> Result<Option<Place>, Refusal> {
     match name {
         PlaceName::System => Ok(Some(Place::System)),
         PlaceName::Namespace(name) => {
@@ -115,7 +115,8 @@ impl Core {
     pub(super) fn user_create(&self, state: &State, name: &str, record: &mut Record) -> Outcome {
         check_namespace(name).map_err(invalid)?;
         record.subject = Some(name.to_owned());
-        if state.principal_names.contains_key(&name.to_ascii_lowercase()) {
+        // Of a partner organisation too: `share create --to` takes both.
+        if state.principal_names.contains_key(&name.to_ascii_lowercase()) || state.partners.named(name).is_some() {
             return Err(Refusal::Conflict("that name is taken, or was, and is never given to another".to_owned()));
         }
         let id = State::next(&state.principals);
@@ -189,6 +190,10 @@ impl Core {
             }
             _ => return Err(invalid("no such place")),
         };
+        // Else what stops their organisation would stop those who can let it go on.
+        if place == Place::System && state.partners.of(id).is_some() {
+            return Err(Refusal::Conflict(format!("{name} is a partner's: a role everywhere is for people inside")));
+        }
         let assignment = Assignment { principal: PrincipalId(id), role, place };
         let shown = json!({"user": name, "role": role.word(), "place": format!("{at:?}")});
         if !state.assignments.contains(&assignment) {

@@ -16,7 +16,7 @@ use crate::credential::Subject;
 use crate::log::Record;
 use crate::policy::PrincipalId;
 use crate::server::{Core, now_ms};
-use crate::share::{Share, ShareBody, ShareChange};
+use crate::share::{Share, ShareBody, ShareChange, With};
 use crate::state::{State, Token, TokenBody};
 use crate::token;
 
@@ -39,7 +39,7 @@ fn ms(seconds: u64) -> i64 {
 pub(super) fn accepted(state: &State, subject: &Subject) -> Result<(), Refusal> {
     let Some(share) = subject.share else { return Ok(()) };
     match state.shares.get(&share) {
-        Some(share) if share.is_accepted() => Ok(()),
+        Some(share) if share.is_accepted(subject.principal) => Ok(()),
         _ => {
             let mend = "the terms of this share are to be accepted first: strongroom share accept";
             Err(Refusal::Forbidden(mend.to_owned()))
@@ -87,9 +87,17 @@ pub(super) fn shown(state: &State, id: u64, share: &Share) -> Value {
     let word = match share.over(id, state, now_ms()) {
         Some(reason) => reason,
         None if repo.is_none_or(|repo| repo.deleted_ms.is_some()) => "repository deleted",
-        None if !share.is_accepted() => "terms not accepted",
+        None if !share.people(state).iter().any(|one| share.is_accepted(*one)) => "terms not accepted",
         None if share.begun_ms.is_none() => "not used yet",
         None => "active",
+    };
+    let accepted: Value = match share.with {
+        With::Principal(one) => share.accepted.get(&one.0).map(|at| time(*at)).into(),
+        // Each for themselves.
+        With::Partner(_) => {
+            let each = share.accepted.iter().map(|(one, at)| json!({"user": name(PrincipalId(*one)), "at": time(*at)}));
+            each.collect()
+        }
     };
     json!({
         "id": id,
@@ -98,7 +106,8 @@ pub(super) fn shown(state: &State, id: u64, share: &Share) -> Value {
         "revision": body.revision.to_string(),
         "commit": (!body.follow).then(|| body.commit.to_string()),
         "follow": body.follow,
-        "to": name(share.principal),
+        "to": share.with_name(state),
+        "partner": share.partner().is_some(),
         "by": name(body.maker),
         "state": word,
         "compartments": body.compartments.iter().map(|part| part.word()).collect::<Vec<_>>(),
@@ -112,7 +121,7 @@ pub(super) fn shown(state: &State, id: u64, share: &Share) -> Value {
         "max_downloads": body.max_downloads,
         "from": body.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "terms": body.terms.as_deref().map(|terms| sha256(terms).to_string()),
-        "accepted": share.accepted_ms.map(time),
+        "accepted": accepted,
         "sealed_to": body.recipient,
     })
 }
@@ -139,13 +148,15 @@ impl Core {
                 let change = share.revoked_ms.is_none().then_some(ShareChange::Revoked(*id, record.time_ms));
                 Ok((json!({"revoked": id}), change.map(Change::Share).into_iter().collect()))
             }
-            ShareCommand::Token { id } => {
+            ShareCommand::Token { id, user: whom } => {
                 let share = managed(state, subject, *id, record)?;
                 reads(state, subject, share)?;
+                let holder = holder(state, share, whom.as_deref())?;
+                record.subject = share.partner().map(|_| format!("share {id} for {}", whom.as_deref().unwrap_or("?")));
                 if let Some(reason) = share.over(*id, state, record.time_ms) {
                     return Err(Refusal::Conflict(format!("no token is made for it: {reason}")));
                 }
-                let (token, change) = self.share_token(state, *id, share, record.time_ms)?;
+                let (token, change) = self.share_token(state, *id, (share, holder), record.time_ms)?;
                 Ok((token, vec![change]))
             }
             ShareCommand::Record { id, .. } => self.share_record_begin(state, subject, *id, record),
@@ -154,7 +165,8 @@ impl Core {
                 let terms = share.body.terms.as_deref();
                 let digest = terms.map(|terms| sha256(terms).to_string());
                 record.digest = digest.clone();
-                let shown = json!({"terms": terms, "sha256": digest, "accepted": share.accepted_ms.map(time)});
+                let accepted = share.accepted.get(&subject.principal.0).map(|at| time(*at));
+                let shown = json!({"terms": terms, "sha256": digest, "accepted": accepted});
                 Ok((shown, Vec::new()))
             }
             ShareCommand::Accept { sha256: read } => {
@@ -167,7 +179,9 @@ impl Core {
                     }
                     Some(_) => {}
                 }
-                let change = share.accepted_ms.is_none().then_some(ShareChange::Accepted(id, record.time_ms));
+                let by = subject.principal;
+                let first = !share.accepted.contains_key(&by.0);
+                let change = first.then_some(ShareChange::Accepted(id, by, record.time_ms));
                 Ok((json!({"accepted": read.to_string()}), change.map(Change::Share).into_iter().collect()))
             }
         }
@@ -175,10 +189,15 @@ impl Core {
 
     fn share_create(&self, state: &State, subject: &Subject, spec: &ShareSpec, record: &mut Record) -> Outcome {
         let (id, share) = self.share_make(state, subject, spec, record)?;
-        let (token, change) = self.share_token(state, id, &share, record.time_ms)?;
         let mut shown = shown(state, id, &share);
-        (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
-        Ok((shown, vec![Change::Share(ShareChange::Made(id, Box::new(share))), change]))
+        let mut changes = vec![Change::Share(ShareChange::Made(id, Box::new(share.clone())))];
+        // Of a partner organisation, each gets a token of their own.
+        if let Some(principal) = share.principal() {
+            let (token, change) = self.share_token(state, id, (&share, principal), record.time_ms)?;
+            (shown["token"], shown["token_id"]) = (token["token"].clone(), token["token_id"].clone());
+            changes.push(change);
+        }
+        Ok((shown, changes))
     }
 
     /// A share as it will be, and its number.
@@ -201,7 +220,7 @@ impl Core {
         if let Some(part) = compartments.iter().find(|part| !allowed.compartments.contains(part)) {
             return Err(Refusal::Forbidden(format!("only what one reads oneself can be shared: not {part}")));
         }
-        let (to, principal) = user(state, &spec.to)?;
+        let (with, recipient) = with(state, &spec.to, record.time_ms)?;
         self.check_life(spec.life_s)?;
         if spec.max_bytes == Some(0) || spec.max_downloads == Some(0) || spec.from.len() > NETWORKS_MAX {
             return Err(invalid(format!("a limit is 1 or more, and networks are at most {NETWORKS_MAX}")));
@@ -209,14 +228,14 @@ impl Core {
         if spec.terms.as_ref().is_some_and(|terms| terms.trim().is_empty() || terms.len() > TERMS_BYTES_MAX) {
             return Err(invalid(format!("terms are a text of at most {TERMS_BYTES_MAX} bytes")));
         }
-        if spec.sealed && principal.recipient.is_none() {
+        if spec.sealed && recipient.is_none() {
             let mend = "an administrator registers it: strongroom user recipient";
             return Err(invalid(format!("{} has no recipient to encrypt for; {mend}", spec.to)));
         }
         let commit = spec.commit.ok_or_else(|| invalid("no such revision"))?;
         let created_ms = record.time_ms;
         let share = Share {
-            principal: PrincipalId(to),
+            with,
             repo,
             body: ShareBody {
                 maker: subject.principal,
@@ -229,13 +248,13 @@ impl Core {
                 max_downloads: spec.max_downloads,
                 from: spec.from.clone(),
                 terms: spec.terms.clone(),
-                recipient: principal.recipient.clone().filter(|_| spec.sealed),
+                recipient: recipient.filter(|_| spec.sealed),
             },
             created_ms,
             life_ms: ms(spec.life_s),
             last_ms: created_ms.saturating_add(ms(self.settings.share_life_max_s)),
             begun_ms: (!spec.from_first_use).then_some(created_ms),
-            accepted_ms: None,
+            accepted: BTreeMap::new(),
             revoked_ms: None,
         };
         let id = State::next(&state.shares);
@@ -243,7 +262,7 @@ impl Core {
         record.revision = Some(commit.to_string());
         record.compartments = share.body.compartments.iter().map(ToString::to_string).collect();
         record.digest = share.body.terms.as_deref().map(|terms| sha256(terms).to_string());
-        record.subject = Some(format!("share {id} with {}", principal.name));
+        record.subject = Some(format!("share {id} with {}", share.with_name(state).unwrap_or_default()));
         Ok((id, share))
     }
 
@@ -259,12 +278,12 @@ impl Core {
         &self,
         state: &State,
         id: u64,
-        share: &Share,
+        (share, holder): (&Share, PrincipalId),
         now_ms: i64,
     ) -> Result<(Value, Change), Refusal> {
         let text = token::generate().map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let token = Token {
-            principal: share.principal,
+            principal: holder,
             hash: token::hash(text.expose()),
             body: TokenBody { name: format!("share {id}"), share: Some(id), ..TokenBody::default() },
             created_ms: now_ms,
@@ -338,6 +357,27 @@ impl Core {
             Ok((value, began.map(Change::Share).into_iter().collect()))
         })
         .await
+    }
+}
+
+/// Whom a name means, and for whom what is delivered sealed is encrypted: no organisation has a recipient.
+fn with(state: &State, name: &str, now_ms: i64) -> Result<(With, Option<String>), Refusal> {
+    match state.partners.named(name) {
+        None => user(state, name).map(|(id, found)| (With::Principal(PrincipalId(id)), found.recipient.clone())),
+        Some((id, partner)) => match partner.over(id, state, now_ms) {
+            None => Ok((With::Partner(id), None)),
+            Some(reason) => Err(Refusal::Conflict(format!("nothing is shared with {name}: {reason}"))),
+        },
+    }
+}
+
+/// For whom a token is made.
+fn holder(state: &State, share: &Share, whom: Option<&str>) -> Result<PrincipalId, Refusal> {
+    let whom = whom.map(|name| user(state, name)).transpose()?.map(|(id, _)| PrincipalId(id));
+    match whom.or(share.principal()) {
+        None => Err(invalid("a partner organisation's people have a token each: name one (--user)")),
+        Some(one) if share.is_with(one, state) => Ok(one),
+        Some(_) => Err(invalid("it is not shared with them")),
     }
 }
 

@@ -41,7 +41,8 @@ impl Core {
             (None, id) => id,
         };
         let share = asked.and_then(|id| Some((id, state.shares.get(&id)?)));
-        let (id, share) = share.filter(|(_, share)| share.principal == subject.principal).ok_or(Refusal::NotFound)?;
+        let (id, share) =
+            share.filter(|(_, share)| share.is_with(subject.principal, state)).ok_or(Refusal::NotFound)?;
         super::share::about(state, id, record);
         let tokens = state.tokens.iter().filter(|(_, token)| token.body.share == Some(id));
         let tokens: Vec<u64> = tokens.map(|(id, _)| *id).collect();

@@ -1,4 +1,4 @@
-//! Locks: a principal, a token, a share or a repository stopped at once.
+//! Locks: a principal, a token, a share, a partner organisation or a repository stopped at once.
 
 use serde_json::{Value, json};
 use strongroom_protocol::Refusal;
@@ -23,6 +23,9 @@ fn find(state: &State, subject: &LockSubject) -> Result<Stop, Refusal> {
         LockSubject::Share(id) => {
             state.shares.contains_key(id).then_some(Stop::Share(*id)).ok_or_else(|| missing("share"))
         }
+        LockSubject::Partner(name) => {
+            state.partners.named(name).map(|(id, _)| Stop::Partner(id)).ok_or_else(|| missing("partner organisation"))
+        }
         LockSubject::Repo(kind, name) => {
             state.repo(*kind, name).map(|(id, _)| Stop::Repo(id)).ok_or_else(|| missing("repository"))
         }
@@ -34,6 +37,9 @@ pub(super) fn text(state: &State, stop: Stop) -> String {
         Stop::Principal(id) => format!("user {}", state.principals.get(&id).map_or("?", |user| user.name.as_str())),
         Stop::Token(id) => format!("token {id}"),
         Stop::Share(id) => format!("share {id}"),
+        Stop::Partner(id) => {
+            format!("partner {}", state.partners.all().get(&id).map_or("?", |partner| partner.name.as_str()))
+        }
         Stop::Repo(id) => {
             let repo = state.repos.get(&id);
             repo.map_or_else(|| "repo ?".to_owned(), |repo| format!("{} {}", repo.kind, repo.name))

@@ -113,7 +113,8 @@ impl Core {
 
     /// Other keepers may have taken a right away; where they can't be asked in time, every grant is over.
     pub(super) async fn answer_renew(&self, grants: &[GrantId]) -> Result<Reply, Refusal> {
-        if !matches!(tokio::time::timeout(RENEW, self.follow.refresh()).await, Ok(Ok(()))) {
+        let asked = async { self.follow.refresh().await.is_ok() && self.end_reviews().await.is_ok() };
+        if !matches!(tokio::time::timeout(RENEW, asked).await, Ok(true)) {
             return Ok(Reply::Dead(grants.to_vec()));
         }
         let state = self.state.read();

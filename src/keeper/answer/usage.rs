@@ -41,11 +41,10 @@ impl Core {
             share: record.share.map(|share| {
                 let state = self.state.read();
                 // One that is not known is none to read through.
-                let limits = state.shares.get(&share).map_or((Some(0), Some(0)), |share| {
-                    let body = &share.body;
-                    (body.max_bytes, body.max_downloads)
-                });
-                ShareCharge { share, bytes, limits }
+                let known = state.shares.get(&share);
+                let limits = known.map_or((Some(0), Some(0)), |share| (share.body.max_bytes, share.body.max_downloads));
+                let common = known.is_some_and(|share| share.partner().is_some());
+                ShareCharge { share, common, bytes, limits }
             }),
             piece,
             budgets: self.budgets.clone(),

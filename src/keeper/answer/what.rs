@@ -112,7 +112,7 @@ impl Core {
             }
             // Its shares, each for their own tokens alone.
             let of = |id: u64, share: &Share| {
-                share.principal.0 == whom.principal && share.over(id, &state, now_ms()).is_none()
+                share.is_with(PrincipalId(whom.principal), &state) && share.over(id, &state, now_ms()).is_none()
             };
             let shares = state.shares.iter().filter(|(id, share)| whom.token.is_none() && of(**id, share));
             could.extend(shares.filter_map(|(id, share)| {

@@ -85,15 +85,18 @@ impl Core {
         let only = query.compartment;
         let can_use = |id: u64| {
             let lives = state.principals.get(&id).is_some_and(|principal| principal.removed_ms.is_none());
-            lives && !state.stops.contains_key(&Stop::Principal(id))
+            let stopped = state.partners.stops(PrincipalId(id), state, now_ms()).is_some();
+            lives && !stopped && !state.stops.contains_key(&Stop::Principal(id))
         };
         let people = state.principals.keys().copied().filter(|id| can_use(*id));
         let mut can: Vec<Value> = people.filter_map(|principal| by_role(state, principal, (id, repo), only)).collect();
         let holds = |number: u64, share: &Share| share.repo == id && share.over(number, state, now_ms()).is_none();
         let shares = state.shares.iter().filter(|(number, share)| holds(**number, share));
-        can.extend(shares.filter(|(_, share)| can_use(share.principal.0)).filter_map(|(number, share)| {
+        let held =
+            shares.flat_map(|(number, share)| share.people(state).into_iter().map(move |one| (number, share, one)));
+        can.extend(held.filter(|(.., one)| can_use(one.0)).filter_map(|(number, share, one)| {
             let mut parts = state.policy.compartments(&Question {
-                principal: share.principal,
+                principal: one,
                 share: Some(*number),
                 action: Action::RepoRead,
                 compartment: None,
@@ -101,8 +104,10 @@ impl Core {
                 repo: Some(id),
             });
             parts.retain(|part| only.is_none_or(|only| only == *part));
-            let name = state.principals.get(&share.principal.0).map(|principal| principal.name.clone());
-            let by = format!("share {number} until {}", time(share.ends_ms()));
+            let name = state.principals.get(&one.0).map(|principal| principal.name.clone());
+            let with = share.partner().and_then(|_| share.with_name(state));
+            let with = with.map_or_else(String::new, |name| format!(" with partner {name}"));
+            let by = format!("share {number}{with} until {}", time(share.ends_ms()));
             (!parts.is_empty()).then(|| {
                 json!({"principal": name, "compartments": words(&parts), "recovers": Value::Array(Vec::new()),
                        "by": [by], "share": number})

@@ -11,7 +11,7 @@ use crate::credential::dead;
 use crate::did::time;
 use crate::effect::Effect;
 use crate::policy::{Policy, PolicyError, PrincipalId, Question, Roles};
-use crate::share::Share;
+use crate::share::{Share, With};
 use crate::state::{State, Stop};
 
 /// Whose reach: a principal's with all tokens and shares, one token's, or one share's.
@@ -21,7 +21,7 @@ pub enum Who {
     Principal(u64),
     /// By number, and whose it is.
     Token(u64, u64),
-    /// By number, and with whom it is.
+    /// By number, and with whom it is; 0 where that is a partner organisation.
     Share(u64, u64),
 }
 
@@ -32,6 +32,7 @@ impl Who {
             Subject::Principal { id, .. } => vec![Self::Principal(*id)],
             Subject::Token { id, principal } => vec![Self::Token(*id, *principal)],
             Subject::Share { id, principal, .. } => vec![Self::Share(*id, *principal)],
+            Subject::Partner { people, .. } => people.iter().map(|id| Self::Principal(*id)).collect(),
             Subject::Address { .. } => Vec::new(),
         }
     }
@@ -178,7 +179,9 @@ impl Replay {
     fn is_stopped(&self, who: Who, at_ms: i64) -> bool {
         let state = &self.state;
         let principal = who.principal();
-        let gone = state.principals.get(&principal).is_none_or(|principal| principal.removed_ms.is_some());
+        let gone = principal != 0
+            && (state.principals.get(&principal).is_none_or(|principal| principal.removed_ms.is_some())
+                || state.partners.stops(PrincipalId(principal), state, at_ms).is_some());
         let ended = match who {
             Who::Token(id, _) => state.tokens.get(&id).is_none_or(|token| dead(state, id, token, at_ms).is_some()),
             Who::Share(id, _) => state.shares.get(&id).is_none_or(|share| share.over(id, state, at_ms).is_some()),
@@ -204,7 +207,7 @@ impl Replay {
         };
         let of = |number: u64, share: &Share| {
             let asked = match who {
-                Who::Principal(_) => share.principal.0 == principal,
+                Who::Principal(_) => share.is_with(PrincipalId(principal), state),
                 _ => false,
             };
             asked && share.over(number, state, at_ms).is_none()
@@ -213,7 +216,7 @@ impl Replay {
             .shares
             .iter()
             .filter(|entry| entry.1.repo == id && (share == Some(*entry.0) || of(*entry.0, entry.1)))
-            .filter_map(|(number, share)| self.shown(*number, share, repo.namespace))
+            .filter_map(|(number, share)| self.shown(*number, (share, PrincipalId(principal)), repo.namespace))
             .collect();
         if rights.is_empty() && shares.is_empty() {
             return None;
@@ -223,9 +226,9 @@ impl Replay {
     }
 
     /// What a share gives, by the judge; none where that is nothing.
-    fn shown(&self, number: u64, share: &Share, namespace: u64) -> Option<Value> {
+    fn shown(&self, number: u64, (share, holder): (&Share, PrincipalId), namespace: u64) -> Option<Value> {
         let parts = self.state.policy.compartments(&Question {
-            principal: PrincipalId(share.principal.0),
+            principal: holder,
             share: Some(number),
             action: Action::RepoRead,
             compartment: None,
@@ -238,7 +241,7 @@ impl Replay {
                 "share": number, "compartments": parts.iter().map(|part| part.word()).collect::<Vec<_>>(),
                 "revision": body.revision.to_string(), "commit": (!body.follow).then(|| body.commit.to_string()),
                 "paths": body.paths.texts().collect::<Vec<_>>(), "ends": time(share.ends_ms()),
-                "accepted": share.is_accepted(),
+                "accepted": share.people(&self.state).iter().any(|one| share.is_accepted(*one)),
                 "from": body.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "max_bytes": body.max_bytes, "max_downloads": body.max_downloads,
             })
@@ -264,9 +267,22 @@ impl Replay {
     /// Whether an effect may change somebody's reach beyond one repository.
     fn concerns(&self, who: Who, effect: &Effect) -> bool {
         let principal = who.principal();
-        let own = |share: u64| self.state.shares.get(&share).is_some_and(|share| share.principal.0 == principal);
+        let partners = &self.state.partners;
+        let knew = |id: u64| partners.all().get(&id).is_some_and(|partner| partner.knew(principal));
+        let holds = |id: u64, share: &Share| match share.with {
+            _ if matches!(who, Who::Share(own, _) if own == id) => true,
+            With::Principal(only) => only.0 == principal,
+            // Also where they were one of its people.
+            With::Partner(id) => knew(id),
+        };
+        let own = |id: u64| self.state.shares.get(&id).is_some_and(|share| holds(id, share));
+        let with = |partner: u64| {
+            let mut shares = self.state.shares.iter();
+            knew(partner) || shares.any(|(id, share)| holds(*id, share) && share.partner() == Some(partner))
+        };
         let made = |maker: u64| {
-            self.state.shares.values().any(|share| share.principal.0 == principal && share.body.maker.0 == maker)
+            let stands = partners.all().iter().any(|(id, partner)| partner.sponsor.0 == maker && with(*id));
+            stands || self.state.shares.iter().any(|(id, share)| holds(*id, share) && share.body.maker.0 == maker)
         };
         let token = |id: u64| matches!(who, Who::Token(own, _) if own == id);
         match effect {
@@ -278,6 +294,9 @@ impl Replay {
             Effect::Stop(Stop::Principal(id)) | Effect::Unstop(Stop::Principal(id)) => *id == principal || made(*id),
             Effect::Stop(Stop::Token(id)) | Effect::Unstop(Stop::Token(id)) => token(*id),
             Effect::Stop(Stop::Share(id)) | Effect::Unstop(Stop::Share(id)) => own(*id),
+            Effect::Stop(Stop::Partner(id)) | Effect::Unstop(Stop::Partner(id)) | Effect::Partner { id, .. } => {
+                with(*id)
+            }
             Effect::Share { id, .. }
             | Effect::ShareBegan { share: id, .. }
             | Effect::ShareLives { share: id, .. }

@@ -96,6 +96,7 @@ pub(crate) fn is_of(scope: &IncidentScope, record: &Record) -> bool {
         Subject::Token { id, .. } => record.token == Some(*id),
         Subject::Principal { id, .. } => record.principal_id == Some(*id),
         Subject::Share { tokens, .. } => record.token.is_some_and(|token| tokens.contains(&token)),
+        Subject::Partner { people, .. } => record.principal_id.is_some_and(|id| people.contains(&id)),
         Subject::Address { address } => record.address == *address,
     };
     of && (scope.since_ms..scope.until_ms).contains(&record.time_ms)

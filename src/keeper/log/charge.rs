@@ -1,10 +1,11 @@
 //! Budgets: what each actor read, counted where all keepers count it, in the transaction of the record.
 //!
 //! A group of records works on one copy of each row: read at its first charge, written once after the last. The row of a
-//! principal is locked first; what is counted for its tokens and shares is read under that lock, on every keeper.
+//! principal is locked first; what is counted for its tokens and shares is read under that lock, on every keeper. The rows of
+//! shares through which several read are locked before those of all principals: where two keepers meet, they meet in one order.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -162,6 +163,23 @@ impl Ledger {
             self.add(charge, addition, &mut warned);
         }
         Ok(Ok(warned))
+    }
+
+    /// Locks the rows of shares that are not of one principal alone, in one order.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn lock_common(
+        &mut self,
+        tx: &mut AnyConnection,
+        charges: &[(usize, &Charge)],
+    ) -> Result<(), sqlx::Error> {
+        let common = charges.iter().filter_map(|(_, charge)| charge.share.filter(|share| share.common));
+        let common: BTreeSet<u64> = common.map(|share| share.share).collect();
+        for share in common {
+            self.lock(tx, (Actor::Share, share)).await?;
+        }
+        Ok(())
     }
 
     async fn lock(&mut self, tx: &mut AnyConnection, who: Who) -> Result<&mut Spent, sqlx::Error> {

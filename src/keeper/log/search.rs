@@ -26,6 +26,8 @@ pub enum SearchError {
 pub struct Filter {
     /// By whom.
     pub principal: Option<u64>,
+    /// By any of these.
+    pub people: Option<Vec<u64>>,
     /// About which repository.
     pub repo: Option<u64>,
     /// With which token.
@@ -207,12 +209,17 @@ impl Filter {
                 best = Some((entry, end));
             }
         }
-        match (best, &self.share) {
-            (Some((entry, end)), _) => Ok(vec![(Run { entry: Some(entry), about: false }, end)]),
-            (None, Some(share)) => {
-                let tokens = share.tokens.iter().map(|id| (number("token", *id), false));
-                let repo = share.repo.map(|id| (number("repo", id), true));
-                let of: Vec<(Entry, bool)> = tokens.chain(repo).collect();
+        let many = self.share.is_some() || self.people.is_some();
+        match best {
+            Some((entry, end)) => Ok(vec![(Run { entry: Some(entry), about: false }, end)]),
+            None if many => {
+                let people = self.people.iter().flatten().map(|id| (number("principal", *id), false));
+                let tokens = self.share.iter().flat_map(|share| &share.tokens);
+                let tokens = tokens.map(|id| (number("token", *id), false));
+                let repo = self.share.as_ref().and_then(|share| share.repo).map(|id| (number("repo", id), true));
+                let share: Vec<(Entry, bool)> = tokens.chain(repo).collect();
+                // Both must match: the runs of the one are enough.
+                let of = if self.share.is_some() { share } else { people.collect() };
                 let each = (LOOKED_AT_MAX / of.len().max(1)).max(50);
                 let mut runs = Vec::new();
                 for (entry, about) in of {
@@ -222,7 +229,7 @@ impl Filter {
                 }
                 Ok(runs)
             }
-            (None, None) => {
+            None => {
                 let end = self.end(pool, None, LOOKED_AT_MAX).await?;
                 Ok(vec![(Run { entry: None, about: false }, end)])
             }
@@ -282,8 +289,11 @@ impl Filter {
                 about && record.share == Some(share.id) && share.repo.is_some() && record.repo_id == share.repo
             }
         });
+        let people =
+            self.people.as_ref().is_none_or(|people| record.principal_id.is_some_and(|id| people.contains(&id)));
         let starts = |path: &str| record.path.as_deref().is_some_and(|held| held.starts_with(path));
         share
+            && people
             && self.compartment.as_ref().is_none_or(|part| record.compartments.contains(part))
             && self.path.as_deref().is_none_or(starts)
             && self.request_id.as_ref().is_none_or(|id| *id == record.request_id)
@@ -311,7 +321,7 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         filter.narrow(keys, run, &mut all);
         let text = format!("SELECT * FROM ({inner}) AS looked_at{} {ORDER}", all.text());
         let wanted = filter.limit as usize + 1;
-        let opens = filter.share.is_some() || filter.compartment.is_some();
+        let opens = filter.share.is_some() || filter.people.is_some() || filter.compartment.is_some();
         let opens = opens || filter.path.is_some() || filter.request_id.is_some();
         let text = if opens { text } else { format!("{text} LIMIT {wanted}") };
         let mut of_run = 0;

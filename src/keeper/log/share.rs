@@ -17,6 +17,8 @@ use crate::state::State;
 pub struct ShareCharge {
     /// Of which.
     pub share: u64,
+    /// Whether several principals read through it.
+    pub common: bool,
     /// Bytes that are asked for.
     pub bytes: u64,
     /// Bytes and downloads, at most, in all its life.

@@ -26,6 +26,7 @@ use crate::change::{Change, ChangeError, publish};
 use crate::follow::Follow;
 use crate::keys::{KeyError, OwnKeys};
 use crate::metrics;
+use crate::review;
 
 /// Records of one group, at most.
 const GROUP: usize = 256;
@@ -263,6 +264,8 @@ struct Written {
     used: BTreeMap<u64, i64>,
     /// Repositories whose `main` moves.
     moved: Moves,
+    /// By whom something was used where, and on which day.
+    there: BTreeMap<(u64, u64), i64>,
 }
 
 impl Writer {
@@ -286,12 +289,12 @@ impl Writer {
         let (mut entries, waiting): (Vec<Entry>, Vec<_>) = group.into_iter().map(|job| (job.entry, job.done)).unzip();
         let changes: Vec<Change> = entries.iter_mut().flat_map(|entry| std::mem::take(&mut entry.changes)).collect();
         match self.write(&mut tiles, &entries, &changes).await {
-            Ok(Written { places, generation, checkpoint, used, moved }) => {
+            Ok(Written { places, generation, checkpoint, used, moved, there }) => {
                 if let Some(checkpoint) = checkpoint {
                     *self.position.write() = Position { size: tiles.size(), checkpoint };
                     self.tiles = tiles;
                 }
-                self.note(used, moved);
+                self.note(used, moved, there);
                 metrics::group(
                     entries.iter().zip(&places).filter(|(_, place)| place.is_ok()).map(|(entry, _)| &entry.record),
                 );
@@ -334,8 +337,8 @@ impl Writer {
         last.is_none_or(|last| record.time_ms - last > USE_MS).then_some(id)
     }
 
-    fn note(&self, used: BTreeMap<u64, i64>, moved: Moves) {
-        if used.is_empty() && moved.is_empty() {
+    fn note(&self, used: BTreeMap<u64, i64>, moved: Moves, there: BTreeMap<(u64, u64), i64>) {
+        if used.is_empty() && moved.is_empty() && there.is_empty() {
             return;
         }
         let mut state = self.follow.state().write();
@@ -344,6 +347,7 @@ impl Writer {
                 token.last_used_ms = Some(time_ms);
             }
         }
+        state.reviews.used.extend(there);
         for (id, (moved_ms, _)) in moved {
             state.with_repo(id, |repo| repo.moved_ms = Some(moved_ms));
         }
@@ -368,6 +372,7 @@ impl Writer {
         // The locks of principals are taken in one order by all keepers.
         charges.sort_by_key(|(at, charge)| (charge.principal, *at));
         let (mut ledger, mut warned) = (Ledger::default(), BTreeMap::new());
+        ledger.lock_common(&mut tx, &charges).await?;
         for (at, charge) in charges {
             match ledger.spend(&mut tx, &self.known, charge).await? {
                 Ok(lines) if lines.is_empty() => {}
@@ -384,6 +389,7 @@ impl Writer {
         let (mut places, mut leaves) = (Vec::with_capacity(entries.len()), Vec::new());
         let (mut used, mut moved, mut added) = (BTreeMap::new(), Moves::new(), BTreeMap::new());
         let mut crossings: Vec<(Record, (u64, u64))> = Vec::new();
+        let mut there = BTreeMap::new();
         for (at, entry) in entries.iter().enumerate() {
             places.push(if stale(entry) {
                 Err(LogError::Stale)
@@ -395,6 +401,7 @@ impl Writer {
                 let leaf = StoredLeaf::seal(&self.keys, &mut self.indexes, place, &record, heads)?;
                 tiles.append(leaf.hash());
                 used.extend(self.newly_used(&entry.record).map(|token| (token, entry.record.time_ms)));
+                there.extend(self.follow.state().read().reviews.newly_used(&entry.record));
                 let (record, moved_ms) = (&entry.record, entry.record.moved_ms);
                 moved.extend(record.repo_id.zip(moved_ms).map(|(repo, moved_ms)| (repo, (moved_ms, place.1))));
                 leaves.push(leaf);
@@ -415,7 +422,7 @@ impl Writer {
         }
         if leaves.is_empty() {
             tx.rollback().await?;
-            return Ok(Written { places, generation, checkpoint: None, used, moved });
+            return Ok(Written { places, generation, checkpoint: None, used, moved, there });
         }
         let landed = entries.iter().zip(&places);
         let landed = landed.filter_map(|(entry, place)| Some((&entry.record, (self.seat.log, *place.as_ref().ok()?))));
@@ -433,6 +440,9 @@ impl Writer {
         committed(&mut tx, &added).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
+        }
+        for (who, day) in &there {
+            review::note_use(&mut tx, *who, *day).await?;
         }
         for (repo, (moved_ms, seq)) in &moved {
             note_move(&mut tx, *repo, *moved_ms, (self.seat.log, *seq)).await?;
@@ -455,6 +465,6 @@ impl Writer {
         tx.commit().await?;
         self.known.keep(ledger);
         self.alarms.keep(risen);
-        Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved })
+        Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved, there })
     }
 }

@@ -104,7 +104,8 @@ type Subject = (Action, Option<Compartment>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     Principal(PrincipalId),
-    Share(u64),
+    /// With a token of a share, which may be with several.
+    Share(u64, PrincipalId),
 }
 
 /// Whose own lines about it.
@@ -222,7 +223,8 @@ impl Policy {
 
     fn judge(&self, question: &Question) -> bool {
         let subject = (question.action, question.compartment);
-        let of = (question.share.map_or(Who::Principal(question.principal), Who::Share), subject);
+        let principal = question.principal;
+        let of = (question.share.map_or(Who::Principal(principal), |share| Who::Share(share, principal)), subject);
         let own;
         let enforcer = if question.share.is_some() || self.lines.contains_key(&of) {
             own = self.own(of);
@@ -249,7 +251,7 @@ impl Policy {
             return built.clone();
         }
         let rows = match of.0 {
-            Who::Share(id) => self.share_rows(id, of.1)?,
+            Who::Share(id, holder) => self.share_rows(id, holder, of.1)?,
             Who::Principal(_) => {
                 let mut rows = self.rows.get(&of.1).cloned().unwrap_or_default();
                 rows.extend(self.lines.get(&of).into_iter().flatten().map(line_row));

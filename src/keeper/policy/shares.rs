@@ -7,8 +7,6 @@ use super::{Line, Policy, PrincipalId, Subject, compartment_text, line_row};
 /// What one share allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowance {
-    /// With whom it is shared.
-    pub principal: PrincipalId,
     /// The repository, by the keeper's number for it.
     pub repo: u64,
     /// To be read in it.
@@ -37,13 +35,13 @@ impl Policy {
         self.forget_shares();
     }
 
-    /// The lines about a share: its own, and the denials of its principal, which win here as everywhere. No role is
-    /// among them. `None` where it allows nothing of the kind.
-    pub(super) fn share_rows(&self, id: u64, about: Subject) -> Option<Vec<Vec<String>>> {
+    /// The lines about a share for whoever holds a token of it: its own, and the denials of that principal, which win here as
+    /// everywhere. No role is among them. `None` where it allows nothing of the kind.
+    pub(super) fn share_rows(&self, id: u64, holder: PrincipalId, about: Subject) -> Option<Vec<Vec<String>>> {
         let allowance = self.shares.get(&id).filter(|allowance| allowance.has(about))?;
         let place = format!("repo:{}", allowance.repo);
         let own = vec![share_text(id), place, compartment_text(about.1).to_owned(), "allow".to_owned()];
-        let of = (super::Who::Principal(allowance.principal), about);
+        let of = (super::Who::Principal(holder), about);
         let denials = self.lines.get(&of).into_iter().flatten().filter(|line: &&Line| !line.allow);
         let denials = denials.map(|line| {
             let mut row = line_row(line);

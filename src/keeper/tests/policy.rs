@@ -48,12 +48,12 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
         "reader: repo.read(docs+config+weights+data+code) repo.list whoami\n\
          writer: repo.read({all}) repo.list repo.write({all}) whoami\n\
          maintainer: repo.read({all}) repo.list repo.write({all}) repo.manage share.manage whoami\n\
-         owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete share.manage whoami\n\
+         owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete share.manage whoami review.manage\n\
          partner: whoami\n\
          auditor: whoami audit.read alert.read\n\
          security: whoami lock.manage audit.read alert.read decoy.manage metrics.read\n\
          monitor: whoami metrics.read\n\
-         admin: whoami user.manage role.manage token.manage lock.manage metrics.read quota.manage key.rotate\n"
+         admin: whoami user.manage role.manage token.manage lock.manage metrics.read quota.manage partner.manage review.manage key.rotate\n"
     );
     assert_eq!(matrix, expected);
 }

@@ -21,7 +21,7 @@ fn judge() -> Policy {
     let held = [Role::Owner, Role::Admin].map(|role| Assignment { principal: PARTNER, role, place: Place::System });
     let mut policy = Policy::new(include_str!("../../../policies/model.conf"), &roles, held, []).expect("the model");
     let compartments = vec![Compartment::Docs, Compartment::Weights];
-    policy.share(SHARE, Allowance { principal: PARTNER, repo: REPO, compartments });
+    policy.share(SHARE, Allowance { repo: REPO, compartments });
     policy
 }
 
@@ -68,6 +68,11 @@ fn a_share_gives_its_principal_nothing_and_a_denial_of_the_principal_wins_in_it(
         policy.remove(line(place, false));
         assert!(policy.allows(&docs), "{place:?}");
     }
+    // One that is with several is refused to whom it is denied, and to nobody else.
+    policy.add(line(Place::Repo(REPO), false)).expect("a first line");
+    let other = Question { principal: PrincipalId(PARTNER.0 + 1), ..docs };
+    assert!(policy.allows(&other) && !policy.allows(&docs) && policy.allows(&other));
+    policy.remove(line(Place::Repo(REPO), false));
     policy.add(line(Place::Repo(REPO + 1), false)).expect("a first line");
     assert!(policy.allows(&docs), "a denial elsewhere");
     policy.unshare(SHARE);

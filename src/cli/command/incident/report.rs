@@ -25,6 +25,7 @@ fn subject(of: &Subject) -> String {
         Subject::Token { id, .. } => format!("token {id}"),
         Subject::Principal { name, .. } => format!("principal {}", inert(name)),
         Subject::Share { id, .. } => format!("share {id}"),
+        Subject::Partner { name, .. } => format!("partner {}", inert(name)),
         Subject::Address { address } => format!("address {}", inert(address)),
     }
 }

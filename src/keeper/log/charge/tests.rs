@@ -67,7 +67,12 @@ impl Books {
         let (mut tx, mut ledger, mut said) = (self.database.begin().await.unwrap(), Ledger::default(), Vec::new());
         for read in reads {
             let Read { principal, token, share, repo, part, object, size, range } = read.clone();
-            let share = share.map(|share| ShareCharge { share, bytes: range.end - range.start, limits: (None, None) });
+            let share = share.map(|share| ShareCharge {
+                share,
+                common: false,
+                bytes: range.end - range.start,
+                limits: (None, None),
+            });
             let piece = Piece { repo, compartment: part, object: [object; 16], size, range };
             let budgets = self.budgets.clone();
             let charge = Charge { principal, token: Some(token), share, time_ms: now_ms, piece, budgets };

@@ -41,6 +41,7 @@ pub async fn house(name: &str) -> House {
         recovery: Vec::new(),
         token_life_max_s: 3600,
         share_life_max_s: 3600,
+        recertify_max_s: 3600,
         model: include_str!("../../../../policies/model.conf").to_owned(),
         roles: include_str!("../../../../policies/roles.csv").to_owned(),
         dual_control: include_str!("../../../../policies/dual-control.toml").to_owned(),

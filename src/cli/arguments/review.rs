@@ -1,0 +1,74 @@
+//! What may be typed about access reviews.
+
+use clap::Subcommand;
+use strongroom_domain::RepoName;
+use strongroom_protocol::Given;
+
+use super::{Kind, Remote, Where};
+
+/// Verbs about access reviews.
+#[derive(Subcommand)]
+pub enum Review {
+    /// What was given at the places that you answer for: roles, lines, shares, tokens; by whom, when, and when it was of use
+    List {
+        /// Only what is about this repository alone
+        #[arg(long, value_name = "NS/NAME")]
+        repo: Option<RepoName>,
+        #[command(flatten)]
+        kind: Kind,
+        /// Only what was given to them
+        #[arg(long)]
+        user: Option<String>,
+        /// Only what was of no use for so long, such as 90d
+        #[arg(long)]
+        stale: Option<humantime::Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Say that it stays; not what is given to you
+    Confirm {
+        /// By the ids that `review list` shows
+        #[arg(required = true)]
+        ids: Vec<Given>,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take it, at once
+    Revoke {
+        /// By the ids that `review list` shows
+        #[arg(required = true)]
+        ids: Vec<Given>,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Begin a review of all that is given at a place now: what nobody confirms in time lapses
+    Start {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        kind: Kind,
+        /// How long there is for it, such as 14d
+        #[arg(long)]
+        within: humantime::Duration,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Reviews that were begun, those that are over too
+    Rounds {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// One of them: what waits, or what lapsed and what stayed
+    Show {
+        /// By the id that `review rounds` shows
+        id: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
