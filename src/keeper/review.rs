@@ -1,7 +1,7 @@
 //! Access reviews: who gave what and when, who confirmed it since, when it was last of use, and rounds, after which what nobody
 //! confirmed is gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
@@ -68,7 +68,7 @@ pub struct Reviews {
     pub notes: BTreeMap<Given, Note>,
     /// By principal and repository (0 for what is in none), the day since 1970 at which something there was last allowed to
     /// them beside shares. Other keepers' are read when they are asked for.
-    pub used: HashMap<(u64, u64), i64>,
+    pub used: BTreeMap<(u64, u64), i64>,
     rounds: BTreeMap<u64, Round>,
     /// When the next round is over, Unix milliseconds.
     next_ms: Option<i64>,
@@ -186,7 +186,7 @@ pub async fn note_use(tx: &mut AnyConnection, (principal, repo): (u64, u64), day
 /// [`LoadError`].
 pub async fn uses<'a>(
     executor: impl sqlx::Executor<'a, Database = sqlx::Any>,
-) -> Result<HashMap<(u64, u64), i64>, LoadError> {
+) -> Result<BTreeMap<(u64, u64), i64>, LoadError> {
     let rows = sqlx::query("SELECT principal, repo, day FROM used").fetch_all(executor).await?;
     rows.iter().map(|row| Ok(((number(row, "principal")?, number(row, "repo")?), row.try_get("day")?))).collect()
 }

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from conftest import PROGRAM, Person, Server, commit, policies
+from conftest import PROGRAM, STORES, Person, Server, commit, policies
 from fleet import Fleet
 from postgres import programs
 from test_promises import SlowDownload
@@ -75,6 +75,14 @@ class Room:
 
     def shown(self, person=None):
         return (person or self.sponsor).strongroom("partner", "show", self.name)
+
+
+def readable(server, words):
+    """Those of the words that are in a file of the server, or of its database."""
+    folders = [server.data, *([STORES.postgres.folder / "data"] if STORES.postgres else [])]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    return [(path, word) for path in files for content in [path.read_bytes()] for word in words if word.encode() in content]
 
 
 def moment(text):
@@ -478,8 +486,4 @@ def test_no_name_of_a_partner_is_readable_at_rest(server, owner, repo):
     owner.strongroom("share", "create", "admin/llm@main", "--to", words[0], "--compartments", "docs", "--expires", "1h")
     owner.strongroom("lock", "add", "--partner", words[0], "--reason", "planted-quoll")
     words.append("planted-quoll")
-    files = [path for path in server.data.rglob("*") if path.is_file()]
-    assert len(files) > 5
-    for path in files:
-        content = path.read_bytes()
-        assert [word for word in words if word.encode() in content] == [], path
+    assert readable(server, words) == []

@@ -63,9 +63,9 @@ fn last_used(state: &State, given: Given) -> Option<i64> {
     let there = place_of(state, given);
     // In no repository is only what is done everywhere.
     let covers = |repo: u64| if repo == 0 { there == Place::System } else { is_in(state, Place::Repo(repo), there) };
-    let mut days = state.reviews.used.iter().filter(|((whose, repo), _)| *whose == principal && covers(*repo));
-    let first = days.next().map(|(_, day)| *day)?;
-    Some(days.map(|(_, day)| *day).fold(first, i64::max).saturating_mul(DAY_MS))
+    let theirs = state.reviews.used.range((principal, 0)..=(principal, u64::MAX));
+    let last = theirs.filter(|((_, repo), _)| covers(*repo)).map(|(_, day)| *day).max()?;
+    Some(last.saturating_mul(DAY_MS))
 }
 
 fn name(state: &State, id: u64) -> Option<String> {
