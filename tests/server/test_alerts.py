@@ -142,6 +142,18 @@ def test_a_webhook_gets_each_alert_signed_and_as_the_list_shows_it(make_server, 
     receiver.stop()
 
 
+def test_sinks_hear_of_a_seal_although_a_sealed_keeper_reads_no_alert(make_server, tmp_path):
+    receiver = Receiver(tmp_path / "receiver")
+    server = make_server(receiver.config() + rules(tmp_path / "policies"))
+    within(10, lambda: receiver.verified())
+    server.owner.strongroom("seal", "--reason", "somebody is inside")
+    server.wait(answer=b"sealed")
+    heard = lambda: [alert for alert in receiver.verified() if "system.seal" in json.dumps(alert)]
+    within(5, heard, server.log())
+    assert server.health() == b"sealed"
+    receiver.stop()
+
+
 def children(pid):
     return [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 

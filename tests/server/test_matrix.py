@@ -17,7 +17,7 @@ FILE = HERE / "matrix.txt"
 ROUTE = re.compile(r'^    (GET|HEAD|POST|PUT|DELETE)\s+(Root|Api|Web)\s+"([^"]*)"\s+(\w+)\s', re.M)
 BASE = {"Root": "", "Api": "/api/models", "Web": ""}
 # All names are equally long, so that nothing in an answer can differ by them.
-PLACES = {"own": "acme/own", "shared": "acme/shr", "foreign": "othr/for", "hidden": "acme/hid", "absent": "acme/abs"}
+PLACES = {"own": "acme/own", "shared": "acme/shr", "foreign": "othr/frn", "hidden": "acme/hid", "absent": "acme/abs"}
 # Whoever owns the namespace comes last: what they delete is gone.
 ACTORS = ["nobody", "broken", "stranger", "reader", "writer", "maintainer", "owner", "partner", "auditor", "security", "monitor", "admin", "founder"]
 FILES = {"README.md": b"words", "sub/a.md": b"a", "config.json": b"{}", "logs/run.txt": b"loss", "model.bin": b"weights"}
@@ -66,11 +66,16 @@ BODIES = {
     "/api/strongroom/v1/key": of_repo(KeyRotateRepo={"kind": "model", "repo": "acme/own", "step": "Finish"}),
     "/api/strongroom/v1/quota": "QuotaList",
     "/api/strongroom/v1/key/recover": of_repo(kind="model", repo="acme/own", revision="main", path="README.md"),
+    "/api/strongroom/v1/partner": {"Partner": {"Create": {"name": "lab-WHO", "sponsor": "dummy", "recertify_s": None}}},
+    "/api/strongroom/v1/partner/sponsored": {"Partner": "List"},
+    "/api/strongroom/v1/review": of_repo(Review={"List": {"repo": ["model", "acme/own"], "user": None, "stale_s": None, "after": None}}),
+    "/api/strongroom/v1/alert": {"Alert": {"List": {"kind": None, "since_ms": None, "before": None}}},
+    "/api/strongroom/v1/decoy": {"Decoy": "List"},
     "/api/strongroom/v1/seal": {"Seal": "List"},
     "/api/strongroom/v1/unseal": {"share": "srs.2.AAAA.BBBBBB"},
 }
 # Routes whose body, and not whose path, names the repository.
-PLACED = {"/api/repos/create", "/api/repos/move", "/api/repos/delete"} | {f"/api/strongroom/v1/{noun}" for noun in ("role", "share", "access", "access/mine", "key", "key/recover")}
+PLACED = {"/api/repos/create", "/api/repos/move", "/api/repos/delete"} | {f"/api/strongroom/v1/{noun}" for noun in ("role", "share", "access", "access/mine", "key", "key/recover", "review")}
 # Done last: they take things away from those who come after.
 LAST = ["/{ns}/{name}/super-squash/{rev}", "/api/repos/move", "/api/strongroom/v1/token/claim", "/api/repos/delete"]
 
@@ -83,7 +88,7 @@ def house(tmp_path_factory):
     people["founder"] = server.person("acme", ("owner", "acme"))
     other = server.person("othr", ("owner", "othr"))
     server.person("dummy")
-    for person, repos in ((people["founder"], ("own", "shr", "hid")), (other, ("for",))):
+    for person, repos in ((people["founder"], ("own", "shr", "hid")), (other, ("frn",))):
         for name in repos:
             namespace = "acme" if person is not other else "othr"
             assert person.http("POST", "/api/repos/create", {"name": name, "organization": namespace}).status == 200
