@@ -341,9 +341,10 @@ def test_each_change_of_who_may_do_what_raises_an_alert_and_other_changes_do_not
     owner.strongroom("role", "grant", "one", "reader", "--namespace", "admin")
     owner.strongroom("role", "revoke", "one", "reader", "--namespace", "admin")
     owner.strongroom("role", "deny", "one", "repo.read", "--compartment", "docs", "--namespace", "admin")
+    owner.strongroom("partner", "create", "firm-of-one", "--sponsor", "admin")
     whys = [alert["why"] for alert in alerts(watch, "--kind", "policy")][: -before or None]
-    assert len(whys) == 3 and all("one" in why for why in whys), whys
-    assert all(alert["principal"] == "admin" for alert in alerts(watch, "--kind", "policy")[:3])
+    assert len(whys) == 4 and all("one" in why for why in whys), whys
+    assert all(alert["principal"] == "admin" for alert in alerts(watch, "--kind", "policy")[:4])
 
 
 @pytest.mark.skipif(STORES.postgres is not None, reason="the database is locked as a file")

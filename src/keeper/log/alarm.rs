@@ -329,6 +329,8 @@ fn policy(effect: &Effect) -> Option<&'static str> {
         Effect::Share { share, .. } if share.body.compartments.iter().any(heavy) => Some("a share was made"),
         Effect::ShareLives { .. } => Some("a share was prolonged"),
         Effect::ShareRevoked { .. } => Some("a share was ended"),
+        // Whoever is one of its people has what is shared with it.
+        Effect::Partner { .. } => Some("a partner organisation was changed"),
         _ => None,
     }
 }

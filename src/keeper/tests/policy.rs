@@ -51,9 +51,9 @@ fn each_role_may_do_what_the_matrix_says_and_nothing_else() {
          owner: repo.read({all}) repo.list repo.write({all}) repo.create repo.manage repo.delete share.manage whoami review.manage\n\
          partner: whoami\n\
          auditor: whoami audit.read alert.read\n\
-         security: whoami lock.manage audit.read alert.read decoy.manage metrics.read\n\
+         security: whoami lock.manage audit.read alert.read decoy.manage metrics.read system.seal\n\
          monitor: whoami metrics.read\n\
-         admin: whoami user.manage role.manage token.manage lock.manage metrics.read quota.manage partner.manage review.manage key.rotate\n"
+         admin: whoami user.manage role.manage token.manage lock.manage metrics.read system.seal quota.manage partner.manage review.manage key.rotate\n"
     );
     assert_eq!(matrix, expected);
 }

@@ -20,11 +20,25 @@ fn activity(action: &str) -> (u64, &'static str) {
     }
 }
 
+/// An attribute that has no value is not there.
+fn fill(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(fill);
+        }
+        Value::Array(items) => items.iter_mut().for_each(fill),
+        _ => {}
+    }
+}
+
 /// One event.
 pub fn event(record: &Value, origin: &str) -> Value {
     let action = record["action"].as_str().unwrap_or_default();
     let (activity_id, activity_name) = activity(action);
-    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed" | "absent" | "pending"));
+    let refused = matches!(record["outcome"].as_str(), Some("denied" | "malformed" | "pending"));
+    // Clients ask for files that may not be there: a failure, and nothing to look at.
+    let failed = refused || record["outcome"] == "absent";
     let text = |key: &str| record[key].as_str();
     let actor = match text("principal") {
         Some(name) => {
@@ -46,14 +60,13 @@ pub fn event(record: &Value, origin: &str) -> Value {
         "type_uid": CLASS * 100 + activity_id, "type_name": format!("API Activity: {activity_name}"),
         "time": record["time_ms"],
         "severity_id": if refused { 3 } else { 1 }, "severity": if refused { "Medium" } else { "Informational" },
-        "status_id": if refused { 2 } else { 1 }, "status": if refused { "Failure" } else { "Success" },
+        "status_id": if failed { 2 } else { 1 }, "status": if failed { "Failure" } else { "Success" },
         "actor": actor, "src_endpoint": source,
         "api": {"operation": action, "request": {"uid": text("request_id").unwrap_or_default()}},
         "metadata": {
             "version": "1.3.0", "product": {"name": "Strongroom", "vendor_name": "Strongroom"},
             "log_name": origin, "sequence": seq, "uid": format!("{origin}#{seq}"),
         },
-        "unmapped": record,
     });
     if let Some(reason) = text("reason") {
         event["status_detail"] = reason.into();
@@ -63,6 +76,8 @@ pub fn event(record: &Value, origin: &str) -> Value {
         let uid = record["repo_id"].as_u64().map(|id| id.to_string());
         event["resources"] = json!([{"name": format!("{repo}{path}"), "type": text("kind"), "uid": uid}]);
     }
+    fill(&mut event);
+    event["unmapped"] = record.clone();
     event
 }
 
@@ -72,9 +87,10 @@ mod tests {
 
     #[test]
     fn every_event_has_what_the_class_requires() {
-        for record in
-            [json!({"action": "keeper.start", "outcome": "done", "time_ms": 1}), json!({"action": "repo.read"})]
-        {
+        for record in [
+            json!({"action": "keeper.start", "outcome": "done", "time_ms": 1}),
+            json!({"action": "repo.read", "time_ms": 2}),
+        ] {
             let event = event(&record, "strongroom");
             for key in [
                 "activity_id",
