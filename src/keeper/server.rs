@@ -158,8 +158,10 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How often a seal is looked for: of another keeper on the same database, or its end.
+/// How often a seal of another keeper on the same database is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often its end is.
+const LOOK_SEALED: Duration = Duration::from_millis(500);
 /// The same after an end that led to nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -221,12 +223,14 @@ impl Keeper {
                         return;
                     }
                 }
-                None => {
-                    if let Err(error) = self.open_if_let().await {
+                // Each look is a connection of its own: a sealed keeper holds none.
+                None => match self.open_if_let().await {
+                    Ok(()) => tokio::time::sleep(LOOK_SEALED).await,
+                    Err(error) => {
                         tracing::error!(%error, "the server stays sealed");
                         tokio::time::sleep(LOOK_AGAIN).await;
                     }
-                }
+                },
             }
         }
     }

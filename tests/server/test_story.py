@@ -24,12 +24,15 @@ def told():
 
 
 def is_like(shown, wanted):
-    """Whether every wanted line stands among those that were shown, in their order; `…` is anything."""
-    lines = iter(shown.splitlines())
+    """The first wanted line that does not stand among those that were shown, each for itself; `…` is anything. Clients fetch several
+    files at once: in which order is not told."""
+    lines = shown.splitlines()
     for want in wanted:
         pattern = re.compile("".join(".*" if part == "…" else r"\s+" if part.isspace() else re.escape(part) for part in re.split(r"(…|\s+)", want)))
-        if not any(pattern.search(line) for line in lines):
+        found = next((line for line in lines if pattern.search(line)), None)
+        if found is None:
             return want
+        lines.remove(found)
     return None
 
 

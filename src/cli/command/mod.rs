@@ -24,7 +24,7 @@ mod verify;
 
 use clap::CommandFactory;
 
-pub use export::alert_line;
+pub use export::{CollectorPlace, alert_line};
 
 use crate::arguments::{Arguments, Command, Server};
 use crate::config::Config;

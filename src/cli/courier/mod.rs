@@ -15,7 +15,7 @@ use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 use crate::{Failed, words};
 
 pub use syslog::Syslog;
-pub use webhook::{Webhook, resolved, secret as webhook_secret};
+pub use webhook::{Webhook, bundle, resolved, secret as webhook_secret};
 
 /// Where alerts go.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -101,13 +101,18 @@ pub fn secret(file: &Path) -> Result<hmac::Key, Failed> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
+/// The file with the certificates that this system trusts.
+pub fn bundle() -> Option<PathBuf> {
+    BUNDLES.iter().map(PathBuf::from).find(|file| file.exists())
+}
+
 fn roots(file: Option<&Path>) -> Result<RootCerts, Failed> {
-    let bundle = BUNDLES.iter().map(Path::new).find(|file| file.exists());
     let file = file
-        .or(bundle)
+        .map(PathBuf::from)
+        .or_else(bundle)
         .ok_or_else(|| Failed("this system has no certificates: set alerts.webhook_ca_file".to_owned()))?;
     let about = |what: &dyn std::fmt::Display| Failed(format!("{}: {what}", file.display()));
-    let pem = fs::read(file).map_err(|error| about(&error))?;
+    let pem = fs::read(&file).map_err(|error| about(&error))?;
     let mut certificates: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| about(&error))? {

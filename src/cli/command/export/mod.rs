@@ -1,11 +1,11 @@
 //! `audit export`: the log in its order, for what collects logs. Each line says its log and its number there: one that is missing
 //! shows.
 
+mod collector;
 mod ocsf;
 mod syslog;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,7 +15,9 @@ use super::audit::moment;
 use crate::Failed;
 use crate::arguments::{AuditExport, ExportFormat};
 use crate::client::Client;
+use collector::Out;
 
+pub use collector::Place as CollectorPlace;
 pub use syslog::alert_line;
 
 /// Between two looks for what is new. Each look is a record of its own.
@@ -29,7 +31,10 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
     let client = Client::new(&export.remote)?;
     let since_ms = export.since.as_deref().map(moment).transpose()?;
     let mut next: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut out = std::io::stdout().lock();
+    if export.to.is_some() && export.format != ExportFormat::Syslog {
+        return Err(Failed("a collector takes --format syslog".to_owned()));
+    }
+    let mut out = Out::new(export.to.clone(), export.to_ca.as_deref(), export.follow)?;
     loop {
         let logs = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
         let numbers = logs["logs"].as_array().into_iter().flatten().filter_map(|log| log["log"].as_u64());
@@ -51,6 +56,7 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
                     break;
                 }
                 let origin = page["origin"].as_str().unwrap_or_default();
+                let mut lines = Vec::with_capacity(records.len());
                 for (record, expected) in records.iter().zip(begin..) {
                     if record["record"].as_u64() != Some(expected) {
                         return Err(Failed(format!(
@@ -60,18 +66,17 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
                     if since_ms.is_some_and(|since| record["time_ms"].as_i64().is_some_and(|time| time < since)) {
                         continue;
                     }
-                    let line = match export.format {
+                    lines.push(match export.format {
                         ExportFormat::Jsonl => one_line(record),
                         ExportFormat::Ocsf => one_line(&ocsf::event(record, origin)),
                         ExportFormat::Syslog => syslog::line(record, origin),
-                    };
-                    writeln!(out, "{line}").map_err(|error| Failed(format!("standard output: {error}")))?;
+                    });
                 }
-                out.flush().map_err(|error| Failed(format!("standard output: {error}")))?;
+                out.send(&lines)?;
             }
         }
         if !export.follow {
-            return Ok(());
+            return out.finish();
         }
         std::thread::sleep(PAUSE);
     }
