@@ -80,8 +80,7 @@ impl Core {
         for _ in 0..ATTEMPTS {
             self.end_reviews().await?;
             let (outcome, mut record) = self.judge(&judge);
-            // Whoever touches a decoy is stopped by the record of it, whatever was decided.
-            let changes = decoy::stops(&self.state.read(), self.decoy_lock, &record);
+            let changes = self.decoy_stops(&record);
             record.effects = changes.iter().filter_map(Effect::of).collect();
             let charge = if outcome.is_ok() { self.charge(&record) } else { None };
             let judged = charge.as_ref().map(|_| record.clone()).unwrap_or_default();
@@ -113,7 +112,7 @@ impl Core {
                 Ok((value, changes)) => (Ok(value), changes),
                 Err(refusal) => (Err(refusal), Vec::new()),
             };
-            changes.extend(decoy::stops(&self.state.read(), self.decoy_lock, &record));
+            changes.extend(self.decoy_stops(&record));
             let notes = notes(&self.state.read(), &changes, &record);
             changes.extend(notes);
             record.effects = changes.iter().filter_map(Effect::of).collect();
@@ -128,6 +127,14 @@ impl Core {
             }
         }
         Err(Refusal::Unavailable("the policy changes too fast to decide".to_owned()))
+    }
+
+    /// Whoever touches a decoy is stopped by the record of it, whatever was decided. Most records touch none, and ask for nothing.
+    fn decoy_stops(&self, record: &Record) -> Vec<crate::change::Change> {
+        match record.alarm {
+            Some(_) => decoy::stops(&self.state.read(), self.decoy_lock, record),
+            None => Vec::new(),
+        }
     }
 
     pub(crate) fn judge<T>(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::{Checkpoint, Hash, proof};
 
+use crate::incident::hex;
 use crate::log::{Record, RecordKey, StoredLeaf, origin};
 
 /// The first line of what is signed. No log is called so: a name has no space.
@@ -54,8 +55,7 @@ pub struct Entry {
 
 /// What is signed of a page.
 pub fn statement(page: &str) -> String {
-    let hash: String = digest(&SHA256, page.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{FORMAT}\n{hash}\n")
+    format!("{FORMAT}\n{}\n", hex(digest(&SHA256, page.as_bytes()).as_ref()))
 }
 
 /// Why it is not believed.

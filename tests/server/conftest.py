@@ -285,6 +285,14 @@ def make_server(tmp_path_factory):
         server.stop()
 
 
+def held_by_people(folder, how):
+    """A sealed server whose root key is in shares or under a passphrase, and what opens it: as many lines as are needed."""
+    phrase = folder / "phrase"
+    phrase.write_text("correct horse battery staple\n")
+    server = Server(folder, sealed=["--root-shares", "2of3"] if how == "shares" else ["--passphrase-file", str(phrase)])
+    return server, server.made["root_key_shares"] if how == "shares" else [phrase.read_text()]
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = Server(tmp_path_factory.mktemp("server"))

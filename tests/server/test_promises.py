@@ -678,16 +678,11 @@ def test_another_instance_does_not_take_or_overwrite_a_root_key(make_server, tmp
 
 @pytest.mark.parametrize("how", ["shares", "passphrase"])
 def test_a_sealed_server_answers_nothing_until_it_is_unsealed(tmp_path_factory, how):
-    from conftest import Server
+    from conftest import held_by_people
 
-    folder = tmp_path_factory.mktemp("sealed")
-    phrase = folder / "phrase"
-    phrase.write_text("correct horse battery staple\n")
-    more = ["--root-shares", "2of3"] if how == "shares" else ["--passphrase-file", str(phrase)]
-    server = Server(folder, sealed=more)
+    server, shares = held_by_people(tmp_path_factory.mktemp("sealed"), how)
     try:
         owner = server.owner
-        shares = server.made["root_key_shares"] if how == "shares" else [phrase.read_text()]
         if how == "shares":
             # Nowhere on the disk, and not in the server's hands before enough of them came.
             assert not server.root_key.exists() and len(shares) == 3

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, Person, commit
+from conftest import PROGRAM, Person, commit, held_by_people
 from fleet import Fleet
 from test_promises import bech32_bytes, memory_holds
 
@@ -144,16 +144,9 @@ def test_only_who_may_seal_seals_and_another_root_key_does_not_unseal(make_serve
 
 @pytest.mark.parametrize("how", ["shares", "passphrase"])
 def test_a_server_whose_root_key_people_hold_is_unsealed_by_them_again(tmp_path_factory, how):
-    from conftest import Server
-
-    folder = tmp_path_factory.mktemp("sealed")
-    phrase = folder / "phrase"
-    phrase.write_text("correct horse battery staple\n")
-    more = ["--root-shares", "2of3"] if how == "shares" else ["--passphrase-file", str(phrase)]
-    server = Server(folder, sealed=more)
+    server, shares = held_by_people(tmp_path_factory.mktemp("sealed"), how)
     try:
-        owner = server.owner
-        shares = server.made["root_key_shares"][:2] if how == "shares" else [phrase.read_text()]
+        owner, shares = server.owner, shares[:2]
         for turn in range(2):
             for share in shares:
                 owner.run([PROGRAM, "unseal"], input=share)

@@ -3,10 +3,9 @@
 use strongroom_protocol::ApprovalCommand;
 use strongroom_protocol::admin::AdminCommand;
 
+use super::send;
 use crate::Failed;
 use crate::arguments::Approval;
-use crate::client::Client;
-use crate::show::show;
 
 /// `strongroom approval …`.
 ///
@@ -19,6 +18,5 @@ pub fn run(approval: Approval) -> Result<(), Failed> {
         Approval::Approve { id, remote } => (ApprovalCommand::Approve { id }, remote),
         Approval::Reject { id, reason, remote } => (ApprovalCommand::Reject { id, reason }, remote),
     };
-    show(&Client::new(&remote)?.admin("approval", &AdminCommand::Approval(command))?, remote.json);
-    Ok(())
+    send(&remote, "approval", &AdminCommand::Approval(command))
 }

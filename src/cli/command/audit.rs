@@ -8,6 +8,7 @@ use strongroom_audit::{Checkpoint, Hash, proof};
 use strongroom_protocol::admin::{AdminCommand, AuditQuery, WhatQuery, WhoQuery};
 
 use super::search::search;
+use super::send;
 use super::{export, timeline, verify};
 use crate::Failed;
 use crate::arguments::{Audit, AuditFilter};
@@ -43,8 +44,7 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
         Audit::Who { what, kind, since, remote } => {
             let since_ms = since.as_deref().map(moment).transpose()?;
             let query = WhoQuery { kind: kind.kind, repo: what.repo, compartment: what.compartment, since_ms };
-            show(&Client::new(&remote)?.admin("audit", &AdminCommand::AuditWho(query))?, remote.json);
-            Ok(())
+            send(&remote, "audit", &AdminCommand::AuditWho(query))
         }
         Audit::Export(export) => export::run(export),
         Audit::What { principal, token, since, until, remote } => {

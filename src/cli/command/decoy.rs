@@ -3,10 +3,9 @@
 use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{DecoyCommand, DecoySpec};
 
+use super::send;
 use crate::Failed;
 use crate::arguments::{Bait, Decoy};
-use crate::client::Client;
-use crate::show::show;
 
 /// `strongroom decoy …`.
 ///
@@ -27,6 +26,5 @@ pub fn run(decoy: Decoy) -> Result<(), Failed> {
         Decoy::List { remote } => (DecoyCommand::List, remote),
         Decoy::Remove { id, remote } => (DecoyCommand::Remove { id }, remote),
     };
-    show(&Client::new(&remote)?.admin("decoy", &AdminCommand::Decoy(command))?, remote.json);
-    Ok(())
+    send(&remote, "decoy", &AdminCommand::Decoy(command))
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use strongroom_protocol::admin::AdminCommand;
 
 use super::runtime;
+use super::send;
 use crate::arguments::{Key, Rotate, Server};
 use crate::client::Client;
 use crate::config::Config;
@@ -29,8 +30,7 @@ pub fn run(key: Key) -> Result<(), Failed> {
         Key::RenewCertificate { server, json } => return renew(&server, json),
         Key::Rotate(Rotate::Root { finish, remote }) => {
             let command = AdminCommand::KeyRotateRoot { finish };
-            show(&Client::new(&remote)?.admin("key", &command)?, remote.json);
-            return Ok(());
+            return send(&remote, "key", &command);
         }
         Key::Rotate(Rotate::Repository(asked)) => return rotate::run(&asked),
         Key::Recover { repo, kind, revision, path, out, identity_out, remote } => {

@@ -23,10 +23,12 @@ mod traces;
 mod verify;
 
 use clap::CommandFactory;
+use strongroom_protocol::admin::AdminCommand;
 
 pub use export::{CollectorPlace, alert_line};
 
-use crate::arguments::{Arguments, Command, Server};
+use crate::arguments::{Arguments, Command, Remote, Server};
+use crate::client::Client;
 use crate::config::Config;
 use crate::progress::Progress;
 use crate::show::{print, show};
@@ -105,6 +107,15 @@ fn check(server: &Server, progress: bool, json: bool) -> Result<(), Failed> {
         0 => Ok(()),
         damaged => Err(Failed(format!("{damaged} things are damaged"))),
     }
+}
+
+/// Gives the server a command, and shows its answer.
+///
+/// # Errors
+/// The server's reason.
+fn send(remote: &Remote, noun: &str, command: &AdminCommand) -> Result<(), Failed> {
+    show(&Client::new(remote)?.admin(noun, command)?, remote.json);
+    Ok(())
 }
 
 /// For a command that reads databases.

@@ -4,10 +4,9 @@ use strongroom_domain::Action;
 use strongroom_protocol::PartnerCommand;
 use strongroom_protocol::admin::AdminCommand;
 
+use super::send;
 use crate::Failed;
 use crate::arguments::Partner;
-use crate::client::Client;
-use crate::show::show;
 
 /// `strongroom partner …`.
 ///
@@ -28,6 +27,5 @@ pub fn run(partner: Partner) -> Result<(), Failed> {
         Partner::End { name, remote } => (PartnerCommand::End { name }, remote),
     };
     let noun = if command.action() == Action::PartnerManage { "partner" } else { "partner/sponsored" };
-    show(&Client::new(&remote)?.admin(noun, &AdminCommand::Partner(command))?, remote.json);
-    Ok(())
+    send(&remote, noun, &AdminCommand::Partner(command))
 }

@@ -3,15 +3,9 @@
 use strongroom_domain::{RepoKind, RepoName};
 use strongroom_protocol::admin::{AdminCommand, LockSubject, PlaceName, Scope};
 
+use super::send;
 use crate::Failed;
-use crate::arguments::{Line, Lock, Remote, RoleCommand, Subject, Token, User, Where};
-use crate::client::Client;
-use crate::show::show;
-
-fn send(remote: &Remote, noun: &str, command: &AdminCommand) -> Result<(), Failed> {
-    show(&Client::new(remote)?.admin(noun, command)?, remote.json);
-    Ok(())
-}
+use crate::arguments::{Line, Lock, RoleCommand, Subject, Token, User, Where};
 
 /// `strongroom user …`.
 ///

@@ -2,10 +2,9 @@
 
 use strongroom_protocol::admin::AdminCommand;
 
+use super::send;
 use crate::Failed;
 use crate::arguments::Quota;
-use crate::client::Client;
-use crate::show::show;
 
 /// `strongroom quota …`.
 ///
@@ -16,6 +15,5 @@ pub fn run(quota: Quota) -> Result<(), Failed> {
         Quota::Set { namespace, bytes, none: _, remote } => (AdminCommand::QuotaSet { namespace, bytes }, remote),
         Quota::List { remote } => (AdminCommand::QuotaList, remote),
     };
-    show(&Client::new(&remote)?.admin("quota", &command)?, remote.json);
-    Ok(())
+    send(&remote, "quota", &command)
 }

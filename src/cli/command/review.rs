@@ -5,6 +5,7 @@ use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{Given, ReviewCommand};
 
 use super::people::place;
+use super::send;
 use crate::Failed;
 use crate::arguments::Review;
 use crate::client::Client;
@@ -39,6 +40,5 @@ pub fn run(review: Review) -> Result<(), Failed> {
         Review::Rounds { remote } => (ReviewCommand::Rounds, remote),
         Review::Show { id, remote } => (ReviewCommand::Show { id }, remote),
     };
-    show(&Client::new(&remote)?.admin("review", &AdminCommand::Review(command))?, remote.json);
-    Ok(())
+    send(&remote, "review", &AdminCommand::Review(command))
 }

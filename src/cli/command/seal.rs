@@ -10,7 +10,7 @@ use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{SealCommand, SecretText};
 use zeroize::Zeroizing;
 
-use super::runtime;
+use super::{runtime, send};
 use crate::arguments::{Remote, Seal, Unseal};
 use crate::client::Client;
 use crate::config::Config;
@@ -42,11 +42,6 @@ fn quorum(text: &str) -> Result<(u8, u8), Failed> {
     fit.ok_or_else(|| Failed("shares are NofM, such as 3of5, with N from 2 to M".to_owned()))
 }
 
-fn send(remote: &Remote, command: SealCommand) -> Result<(), Failed> {
-    show(&Client::new(remote)?.admin("seal", &AdminCommand::Seal(command))?, remote.json);
-    Ok(())
-}
-
 /// `strongroom seal`.
 ///
 /// # Errors
@@ -59,7 +54,7 @@ pub fn seal(asked: Seal) -> Result<(), Failed> {
         None => SealCommand::Server { reason },
         Some(repo) => SealCommand::Repo { kind: kind.kind, repo, reason, shares },
     };
-    send(&remote, command)
+    send(&remote, "seal", &AdminCommand::Seal(command))
 }
 
 /// `strongroom unseal`: a repository, the servers whose root key lies on this machine, or with one line of standard input.
@@ -73,7 +68,7 @@ pub fn unseal(asked: Unseal) -> Result<(), Failed> {
     }
     if let Some(repo) = repo {
         let shares = if std::io::stdin().is_terminal() { Vec::new() } else { lines()? };
-        return send(&remote, SealCommand::UnsealRepo { kind: kind.kind, repo, shares });
+        return send(&remote, "seal", &AdminCommand::Seal(SealCommand::UnsealRepo { kind: kind.kind, repo, shares }));
     }
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().read_line(&mut line).map_err(words)?;

@@ -8,16 +8,12 @@ use strongroom_protocol::admin::AdminCommand;
 use strongroom_protocol::{ShareCommand, ShareSpec};
 
 use super::repo::confirmed;
+use super::send;
 use super::share_record;
 use crate::Failed;
 use crate::arguments::{NewShare, Remote, Share, Starts};
 use crate::client::Client;
 use crate::show::show;
-
-fn send(remote: &Remote, command: ShareCommand) -> Result<(), Failed> {
-    show(&Client::new(remote)?.admin("share", &AdminCommand::Share(command))?, remote.json);
-    Ok(())
-}
 
 /// `strongroom share …`.
 ///
@@ -26,20 +22,24 @@ fn send(remote: &Remote, command: ShareCommand) -> Result<(), Failed> {
 pub fn run(share: Share) -> Result<(), Failed> {
     match share {
         Share::Create(new) => create(*new),
-        Share::List { remote } => send(&remote, ShareCommand::List),
-        Share::Show { id, remote } => send(&remote, ShareCommand::Show { id }),
-        Share::Extend { id, expires, remote } => send(&remote, ShareCommand::Extend { id, life_s: expires.as_secs() }),
-        Share::Revoke { id, remote } => send(&remote, ShareCommand::Revoke { id }),
+        Share::List { remote } => send(&remote, "share", &AdminCommand::Share(ShareCommand::List)),
+        Share::Show { id, remote } => send(&remote, "share", &AdminCommand::Share(ShareCommand::Show { id })),
+        Share::Extend { id, expires, remote } => {
+            send(&remote, "share", &AdminCommand::Share(ShareCommand::Extend { id, life_s: expires.as_secs() }))
+        }
+        Share::Revoke { id, remote } => send(&remote, "share", &AdminCommand::Share(ShareCommand::Revoke { id })),
         Share::Record { id, out, remote } => share_record::fetch(id, out, &remote),
         Share::Verify { file, key, earlier, json } => share_record::verify(&file, &key, earlier.as_deref(), json),
-        Share::Token { id, user, remote } => send(&remote, ShareCommand::Token { id, user }),
+        Share::Token { id, user, remote } => {
+            send(&remote, "share", &AdminCommand::Share(ShareCommand::Token { id, user }))
+        }
         Share::Accept { yes, remote } => accept(yes, &remote),
     }
 }
 
 fn create(new: NewShare) -> Result<(), Failed> {
     let remote = new.remote.clone();
-    send(&remote, ShareCommand::Create(Box::new(spec(new)?)))
+    send(&remote, "share", &AdminCommand::Share(ShareCommand::Create(Box::new(spec(new)?))))
 }
 
 /// What is shared, as it was typed.

@@ -35,11 +35,16 @@ impl FromStr for Syslog {
         if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Socket(path.into()));
         }
-        let (host, port) = text.strip_prefix("tcp://").and_then(|place| place.rsplit_once(':')).ok_or_else(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
-        if host.is_empty() || host.contains(['/', '@']) { Err(wrong()) } else { Ok(Self::Tcp(host.to_owned(), port)) }
+        text.strip_prefix("tcp://").and_then(host_and_port).map(|(host, port)| Self::Tcp(host, port)).ok_or_else(wrong)
     }
+}
+
+/// `HOST:PORT`, as a URL has it, and nothing else of one.
+pub fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty() && !host.contains(['/', '@'])).then(|| (host.to_owned(), port))
 }
 
 /// What sends.

@@ -8,6 +8,7 @@ use strongroom_protocol::admin::AuditQuery;
 
 use super::admin::Outcome;
 use super::people::time;
+use super::unavailable;
 use crate::log::{Filter, Page, Proofs, Record, ShareFilter, leaves, origin, search};
 use crate::server::Core;
 use crate::state::State;
@@ -16,10 +17,6 @@ use crate::state::State;
 const PAGE_MAX: u32 = 500;
 /// Leaves of one page, at most: a leaf has some 600 bytes, and its JSON twice that.
 const LEAVES_MAX: u32 = 1000;
-
-fn unavailable(error: impl ToString) -> Refusal {
-    Refusal::Unavailable(error.to_string())
-}
 
 impl Core {
     fn filter(&self, state: &State, query: &AuditQuery) -> Filter {

@@ -12,6 +12,7 @@ use super::about;
 use super::admin::Outcome;
 use super::authorize::may;
 use super::people::{time, user};
+use super::unavailable;
 use crate::change::Change;
 use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
@@ -30,10 +31,6 @@ const EVIDENCE_MAX: usize = 1024 * 1024;
 const TOKENS_MAX: usize = 1000;
 /// Records about policy of one incident, at most: their places go in one answer.
 const POLICY_MAX: usize = 50_000;
-
-fn unavailable(error: impl ToString) -> Refusal {
-    Refusal::Unavailable(error.to_string())
-}
 
 fn too_much() -> Refusal {
     let text =

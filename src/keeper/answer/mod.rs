@@ -92,6 +92,11 @@ fn about(record: &mut Record, call: &Call, action: &str) {
     record.route = cut(&call.route, 128);
 }
 
+/// What could not be reached or read: nothing was done.
+fn unavailable(error: impl ToString) -> Refusal {
+    Refusal::Unavailable(error.to_string())
+}
+
 /// Client-made text in a record has a bound.
 fn cut(text: &str, bytes: usize) -> String {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

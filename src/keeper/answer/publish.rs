@@ -9,6 +9,7 @@ use strongroom_protocol::Refusal;
 use strongroom_protocol::admin::{LogTile, TileLevel};
 
 use super::people::time;
+use super::unavailable;
 use crate::log::{Position, StoredTiles, leaf_at, leaves, origin};
 use crate::server::Core;
 
@@ -18,10 +19,6 @@ const RECORDS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Records of a log are in the order in which they became durable; their times, taken before, differ from it by no more than the
 /// log's deadline, twice.
 const UNORDERED_MS: i64 = 10_000;
-
-fn unavailable(error: impl ToString) -> Refusal {
-    Refusal::Unavailable(error.to_string())
-}
 
 impl Core {
     async fn log_position(&self, log: u64) -> Result<Position, Refusal> {

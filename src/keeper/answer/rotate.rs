@@ -20,6 +20,7 @@ use strongroom_protocol::{Call, Credential, Refusal};
 
 use super::about;
 use super::authorize::may;
+use super::unavailable;
 use crate::change::{Change, Wrapped};
 use crate::credential::authenticate;
 use crate::log::Record;
@@ -31,10 +32,6 @@ use crate::state::State;
 
 /// Its place among the locks of the database; logs are from 1 on.
 const HOLD: i64 = -1;
-
-fn unavailable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unavailable(error.to_string())
-}
 
 /// Secrets as they are stored, and wrapped anew.
 type Anew = HashMap<u64, (Vec<u8>, Vec<u8>)>;

@@ -11,6 +11,7 @@ use strongroom_protocol::Refusal;
 use strongroom_protocol::admin::Cursor;
 
 use super::admin::Outcome;
+use super::unavailable;
 use crate::credential::Subject;
 use crate::log::{Filter, Proofs, Record, RecordKey, ShareFilter, search};
 use crate::server::Core;
@@ -21,10 +22,6 @@ use crate::state::State;
 const PAGE: u32 = 200;
 /// Bytes after which a page ends.
 const PAGE_BYTES: usize = 1024 * 1024;
-
-fn unavailable(error: impl ToString) -> Refusal {
-    Refusal::Unavailable(error.to_string())
-}
 
 impl Core {
     /// Whose it is, and of which share: that of the asker's token, or one that is theirs.

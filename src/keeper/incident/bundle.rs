@@ -63,6 +63,7 @@ pub fn statement(header: &str, policy: Digest, activity: Digest) -> String {
     format!("{FORMAT}\n{}\n{}{}", hex(header.as_ref()), policy.line(), activity.line())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,6 +8,7 @@ mod reach;
 mod verify;
 
 pub use crate::did::time;
+pub(crate) use bundle::hex;
 pub use bundle::{Digest, FORMAT, Header, statement};
 pub use reach::{Replay, Who};
 pub use verify::{BundleError, Verifier};

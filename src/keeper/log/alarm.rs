@@ -29,7 +29,7 @@ pub enum Alarm {
 }
 
 /// Actions after which a root key is open, or closed.
-const SEAL_ACTIONS: [&str; 5] = ["keeper.start", "seal", "unseal", "system.seal", "system.unseal"];
+const SEAL_ACTIONS: [&str; 3] = ["keeper.start", "system.seal", "system.unseal"];
 /// Actors whose refusals are remembered at once; one beyond makes all forgotten.
 const ACTORS_MAX: usize = 1000;
 /// Entries of what else is remembered, at most.

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::courier::bundle;
+use crate::courier::{bundle, host_and_port};
 use crate::{Failed, words};
 
 /// For a connection, and for what waits in it.
@@ -37,14 +37,8 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "a collector is tls://HOST:PORT (RFC 5425 has port 6514)".to_owned();
-        let (host, port) = text.strip_prefix("tls://").and_then(|rest| rest.rsplit_once(':')).ok_or_else(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
-        if host.is_empty() || host.contains(['/', '@']) {
-            return Err(wrong());
-        }
-        Ok(Self { host: host.to_owned(), port })
+        let found = text.strip_prefix("tls://").and_then(host_and_port).map(|(host, port)| Self { host, port });
+        found.ok_or_else(|| "a collector is tls://HOST:PORT (RFC 5425 has port 6514)".to_owned())
     }
 }
 
