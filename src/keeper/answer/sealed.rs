@@ -49,6 +49,7 @@ impl Core {
                 let recipient = recipient.ok_or_else(|| {
                     Refusal::Forbidden("only a share that was made with --sealed is delivered so".to_owned())
                 })?;
+                self.witnessed(grant, part)?;
                 let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
                 let keys = self.keys_of(state, &live)?;
                 let identity = &keys.part(Part::Compartment(part)).identity;

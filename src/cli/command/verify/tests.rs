@@ -82,7 +82,9 @@ fn two(change: impl Fn(&mut Head)) -> Memory {
 }
 
 fn verify(mut logs: Memory) -> Result<Value, String> {
-    Verifier::new(signer(1).verifier_key(), &mut logs).and_then(|found| found.verify(None)).map_err(|error| error.0)
+    Verifier::new(signer(1).verifier_key(), &mut logs)
+        .and_then(|found| found.verify(Against { kept: None, witnesses: &[] }))
+        .map_err(|error| error.0)
 }
 
 #[test]
