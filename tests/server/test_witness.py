@@ -92,7 +92,7 @@ class Witness:
 
     def holds(self, text, lines):
         """When this witness cosigned a checkpoint's text: verified by OpenSSL, and by nothing of ours."""
-        name, _, key = self.key.split("+")
+        name, _, key = self.key.split("+", 2)
         key = base64.b64decode(key)
         assert key[0] == 4
         mine = hashlib.sha256(f"{name}\n".encode() + key).digest()[:4]
@@ -248,7 +248,8 @@ def open_again(person):
 @pytest.fixture
 def guarded(tmp_path, witness):
     """A server whose weights are read only while the witness cosigns, with a model in it."""
-    made = Server(tmp_path / "server" if (tmp_path / "server").mkdir() is None else None, config(tmp_path / "policies", [witness]))
+    (tmp_path / "server").mkdir()
+    made = Server(tmp_path / "server", config(tmp_path / "policies", [witness]))
     assert made.owner.http("POST", "/api/repos/create", {"name": "m", "organization": "admin"}).status == 200
     commit(made.owner, "admin/m", {"model.safetensors": b"weights", "README.md": b"docs"})
     yield made
@@ -263,13 +264,15 @@ def test_weights_are_read_only_while_the_log_is_witnessed_and_docs_go_on(guarded
     assert refused.json()["reason"] == "witness_stale" and "weights" in refused.json()["error"]
     assert read(owner, "README.md").body == b"docs"
     # What is moved into another compartment is read there.
+    oid = hashlib.sha256(b"weights").hexdigest()
     body = [{"key": "header", "value": {"summary": "move"}},
-            {"key": "copyFile", "value": {"path": "weights.md", "srcPath": "model.safetensors", "srcRevision": "main"}}]
-    moved = owner.http("POST", "/api/models/admin/m/commit/main", "\n".join(map(json.dumps, body)).encode(),
-                       {"Content-Type": "application/x-ndjson"})
-    assert moved.status == 503, moved.body
+            {"key": "lfsFile", "value": {"path": "weights.md", "algo": "sha256", "oid": oid, "size": 7}}]
+    move = lambda: owner.http("POST", "/api/models/admin/m/commit/main", "\n".join(map(json.dumps, body)).encode(),
+                              {"Content-Type": "application/x-ndjson"})
+    assert move().status == 503 and read(owner, "weights.md").status == 404
     witness.start(*log_keys(owner))
     open_again(owner)
+    assert move().status == 200 and read(owner, "weights.md").body == b"weights"
     found = owner.strongroom("audit", "search", "--action", "object.open", "--outcome", "denied")["records"]
     assert found and "weights is closed" in found[-1]["reason"] and found[-1]["path"] == "model.safetensors"
 
@@ -344,8 +347,10 @@ def test_yesterdays_copy_of_the_data_directory_does_not_start(guarded, witness, 
     assert read(owner).status == 503 and read(owner).json()["reason"] == "witness_conflict"
     assert read(owner, "README.md").status == 200
     alerts = owner.strongroom("alert", "list", "--kind", "audit")["alerts"]
-    assert "rolled back" in alerts[0]["why"] and witness.name in alerts[0]["why"]
-    assert "rolled back" in owner.strongroom("audit", "checkpoint")["witnesses"][0]["conflict"]
+    # By now it may have grown beyond what the witness has: then its beginning is another one.
+    lies = lambda text: witness.name in text and ("rolled back" in text or "cosigned other" in text)
+    assert lies(alerts[0]["why"])
+    assert lies(owner.strongroom("audit", "checkpoint")["witnesses"][0]["conflict"])
     guarded.stop()
 
     # The mend where it was an accident: the newest copy. It goes on where it was.
