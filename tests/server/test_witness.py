@@ -5,6 +5,7 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import shutil
 import signal
 import ssl
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, STORES, Server, commit, free_port
+from conftest import PROGRAM, STORES, Person, Server, commit, free_port
 from fleet import Fleet
 from postgres import programs
 from test_alerts import within
@@ -223,7 +224,10 @@ def test_a_witness_that_is_killed_at_any_moment_remembers_what_it_cosigned(tmp_p
 
 
 def policies(folder, line):
+    """The shipped policies with one line in witness.toml; what is shared needs nobody else's word."""
     shutil.copytree(Path(__file__).parents[2] / "policies", folder)
+    dual = folder / "dual-control.toml"
+    dual.write_text(re.sub(r"(?m)^share = .*", "share = []", dual.read_text()))
     with open(folder / "witness.toml", "a") as file:
         file.write(line + "\n")
     return f'[policies]\nfolder = "{folder}"\n'
@@ -285,6 +289,44 @@ def test_weights_are_read_only_while_the_log_is_witnessed_and_docs_go_on(guarded
     assert standing["witness"] == witness.key and standing["age_s"] >= 4 and standing["conflict"] is None
     witness.start()
     open_again(owner)
+
+
+def test_a_witness_with_another_key_than_was_configured_opens_nothing(guarded, witness, tmp_path):
+    owner = guarded.owner
+    # Whoever sits where the witness is expected has a certificate that holds, and another key.
+    liar = Witness(tmp_path / "liar", witness.name)
+    for file in ("tls.pem", "tls.key", "ca.pem"):
+        shutil.copy(tmp_path / "witness" / file, tmp_path / "liar" / file)
+    liar.port = witness.port
+    try:
+        liar.start(*log_keys(owner))
+        within(10, lambda: "its cosignature does not hold" in guarded.log(), guarded.log())
+        assert read(owner).headers["X-Error-Code"] == "WitnessStale"
+        assert "cosigned" not in owner.strongroom("audit", "checkpoint")["logs"][0]
+    finally:
+        liar.stop()
+    witness.start(*log_keys(owner))
+    open_again(owner)
+
+
+def test_neither_a_sealed_delivery_nor_break_glass_goes_round_the_witness(guarded, witness, tmp_path):
+    owner = guarded.owner
+    subprocess.run(["age-keygen", "-o", tmp_path / "partner.key"], check=True, capture_output=True)
+    recipient = subprocess.run(["age-keygen", "-y", tmp_path / "partner.key"], check=True, capture_output=True, text=True).stdout.strip()
+    owner.strongroom("user", "create", "vault")
+    owner.strongroom("user", "recipient", "vault", recipient)
+    made = owner.strongroom("share", "create", "admin/m@main", "--to", "vault", "--compartments", "docs,weights", "--expires", "1h", "--sealed")
+    vault = Person(guarded, made["token"], tmp_path / "vault")
+    fetch = lambda path: vault.http("GET", f"/api/strongroom/v1/sealed/model/admin/m/main/{path}")
+    assert fetch("model.safetensors").headers["X-Error-Code"] == "WitnessStale" and fetch("README.md").status == 200
+    owner.strongroom("role", "allow", "admin", "key.recover", "--compartment", "weights", "--namespace", "admin")
+    recover = ("key", "recover", "--repo", "admin/m", "--path", "model.safetensors", "--out", str(tmp_path / "out"),
+               "--identity-out", str(tmp_path / "identity"))
+    assert "weights is closed" in owner.strongroom(*recover, fails=True).stderr
+    witness.start(*log_keys(owner))
+    open_again(owner)
+    assert fetch("model.safetensors").status == 200
+    owner.strongroom(*recover)
 
 
 def test_the_cosigned_checkpoint_is_verified_by_whoever_has_the_two_keys(guarded, witness, tmp_path):

@@ -19,7 +19,7 @@ use strongroom_gate::{WitnessAnswer, WitnessPlace, serve_witness};
 use zeroize::Zeroizing;
 
 use crate::arguments::Witness;
-use crate::serve::log;
+use crate::serve::{harden, log};
 use crate::show::print;
 use crate::{Failed, words};
 use memory::Memory;
@@ -33,6 +33,7 @@ const FORM: &str = "strongroom-witness-key";
 /// What is wrong with its key, its memory, its logs or its place.
 pub fn run(asked: &Witness) -> Result<(), Failed> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    harden()?;
     let logs = logs(asked)?;
     if let Some(text) = &asked.forget {
         let key = text.parse().map_err(|error| Failed(format!("log '{text}': {error}")))?;

@@ -83,10 +83,11 @@ impl Core {
     /// Of all logs: the notes one below the other, and each by itself.
     pub(super) async fn checkpoint(&self) -> Result<Value, Refusal> {
         let key = self.log.key();
+        // First, so that none of a longer log than is shown beside it comes.
+        let cosigned = cosigned(&self.database.reader).await.map_err(unavailable)?;
         let logs = self.log.checkpoints().await.map_err(unavailable)?;
         let notes: Vec<&str> = logs.iter().map(|(_, position)| position.checkpoint.as_str()).collect();
         let size: u64 = logs.iter().map(|(_, position)| position.size).sum();
-        let cosigned = cosigned(&self.database.reader).await.map_err(unavailable)?;
         let each = logs.iter().map(|(log, position)| {
             let origin = origin(key.name(), *log);
             let own = key.named(&origin).map_err(unavailable)?.to_string();

@@ -52,13 +52,14 @@ pub struct Witnesses {
     rules: WitnessRules,
     keys: Vec<CosignerKey>,
     seen: RwLock<Vec<Seen>>,
+    began: Instant,
 }
 
 impl Witnesses {
     /// By these rules, with the keys of those that may cosign.
     pub fn new(rules: WitnessRules, keys: Vec<CosignerKey>) -> Self {
         let seen = RwLock::new(vec![Seen::default(); keys.len()]);
-        Self { rules, keys, seen }
+        Self { rules, keys, seen, began: Instant::now() }
     }
 
     /// Whether a compartment is opened only while the log is witnessed.
@@ -95,7 +96,14 @@ impl Witnesses {
         conflict.filter(|_| self.rules.any())
     }
 
-    /// Of each witness: its name, the age of its newest cosignature in seconds, and what it has seen that can't be.
+    /// Seconds since the witness that was longest away cosigned (or since we began), and how many see a conflict.
+    pub fn numbers(&self, now_ms: i64) -> (u64, usize) {
+        let seen = self.seen.read();
+        let age = |seen: &Seen| seen.fresh.map_or_else(|| self.began.elapsed(), |fresh| fresh.age(now_ms)).as_secs();
+        (seen.iter().map(age).max().unwrap_or(0), seen.iter().filter(|seen| seen.conflict.is_some()).count())
+    }
+
+    /// Of each witness: its key, the age of its newest cosignature in seconds, and what it has seen that can't be.
     pub fn standing(&self, now_ms: i64) -> Vec<(String, Option<u64>, Option<String>)> {
         let seen = self.seen.read();
         let each = self.keys.iter().zip(seen.iter());
