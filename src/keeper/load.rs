@@ -1,5 +1,6 @@
 //! Reading what the keeper knows, at its start.
 
+use futures_util::TryStreamExt;
 use sqlx::{AnyConnection, Row};
 use strongroom_domain::RepoKind;
 use strongroom_envelope::open_meta;
@@ -8,6 +9,10 @@ use crate::keys::OwnKeys;
 use crate::policy::{Assignment, Line, Policy, PrincipalId};
 use crate::state::{LoadError, Principal, Repo, Rules, State, Stop, Token, number, place_from, recipients};
 use crate::{act, ask, decoy, partner, review, rotation, seal, share};
+
+fn text(keys: &OwnKeys, place: &[&[u8]], sealed: &[u8]) -> Result<String, LoadError> {
+    String::from_utf8(open_meta(&keys.seal, place, sealed)?.to_vec()).map_err(|_| LoadError::Value("text"))
+}
 
 /// Reads all of it, in a transaction beside which nothing changes.
 ///
@@ -23,9 +28,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         let lines = std::str::from_utf8(&lines).map_err(|_| LoadError::Value("root recipient"))?;
         state.root_recipients = recipients(lines.lines())?;
     }
-    let text = |place: &[&[u8]], sealed: Vec<u8>| -> Result<String, LoadError> {
-        String::from_utf8(open_meta(&keys.seal, place, &sealed)?.to_vec()).map_err(|_| LoadError::Value("text"))
-    };
+    let text = |place: &[&[u8]], sealed: Vec<u8>| text(keys, place, &sealed);
     for row in sqlx::query("SELECT id, name_sealed FROM namespace").fetch_all(&mut *tx).await? {
         let id = number(&row, "id")?;
         let name = text(&[b"namespace", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
@@ -62,29 +65,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         state.token_hashes.insert(token.hash, id);
         state.tokens.insert(id, token);
     }
-    for row in sqlx::query("SELECT * FROM repo").fetch_all(&mut *tx).await? {
-        let id = number(&row, "id")?;
-        let name = text(&[b"repo", &id.to_be_bytes()], row.try_get("name_sealed")?)?;
-        let catalog_id: Vec<u8> = row.try_get("catalog_id")?;
-        let mut repo = Repo::new(
-            catalog_id.try_into().map_err(|_| LoadError::Value("repository id"))?,
-            row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?,
-            name.parse().map_err(|_| LoadError::Value("repository name"))?,
-            number(&row, "namespace")?,
-            row.try_get("secret")?,
-            row.try_get("created_ms")?,
-        );
-        (repo.deleted_ms, repo.moved_ms) = (row.try_get("deleted_ms")?, row.try_get("moved_ms")?);
-        state.orders.add(&repo, id);
-        state.repos.insert(id, repo);
-    }
-    rotation::load(tx, &mut state.repos).await?;
-    for row in sqlx::query("SELECT kind, name_index, name_sealed, repo FROM repo_name").fetch_all(&mut *tx).await? {
-        let kind: RepoKind = row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?;
-        let index: Vec<u8> = row.try_get("name_index")?;
-        let folded = text(&[b"repo_name", kind.word().as_bytes(), &index], row.try_get("name_sealed")?)?;
-        state.repo_names.insert((kind, folded), number(&row, "repo")?);
-    }
+    repos(tx, keys, &mut state).await?;
     for row in sqlx::query("SELECT principal, role, place, place_id FROM assignment").fetch_all(&mut *tx).await? {
         let place = place_from(&row.try_get::<String, _>("place")?, row.try_get("place_id")?);
         state.assignments.insert(Assignment {
@@ -127,4 +108,43 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys, rules: &Rules) -> Resu
         state.policy.share(*id, share.allowance());
     }
     Ok(state)
+}
+
+/// Reads the repositories and their names. There are more of them than of anything else that a start reads: each row is taken as
+/// it comes, while the database looks for the next.
+async fn repos(tx: &mut AnyConnection, keys: &OwnKeys, state: &mut State) -> Result<(), LoadError> {
+    let columns =
+        "SELECT id, catalog_id, kind, namespace, name_sealed, secret, created_ms, deleted_ms, moved_ms FROM repo";
+    let mut rows = sqlx::query(columns).fetch(&mut *tx);
+    while let Some(row) = rows.try_next().await? {
+        let id = number(&row, "id")?;
+        let name: Vec<u8> = row.try_get("name_sealed")?;
+        let catalog_id: Vec<u8> = row.try_get("catalog_id")?;
+        let mut repo = Repo::new(
+            catalog_id.try_into().map_err(|_| LoadError::Value("repository id"))?,
+            row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?,
+            text(keys, &[b"repo", &id.to_be_bytes()], &name)?
+                .parse()
+                .map_err(|_| LoadError::Value("repository name"))?,
+            number(&row, "namespace")?,
+            row.try_get("secret")?,
+            row.try_get("created_ms")?,
+        );
+        (repo.deleted_ms, repo.moved_ms) = (row.try_get("deleted_ms")?, row.try_get("moved_ms")?);
+        state.repo_names.insert((repo.kind, repo.name.folded()), id);
+        state.orders.add(&repo, id);
+        state.repos.insert(id, repo);
+    }
+    drop(rows);
+    rotation::load(tx, &mut state.repos).await?;
+    // Former names: a repository that has one name has that of its row.
+    let former = "SELECT kind, name_index, name_sealed, repo FROM repo_name \
+                  WHERE repo IN (SELECT repo FROM repo_name GROUP BY repo HAVING COUNT(*) > 1)";
+    for row in sqlx::query(former).fetch_all(&mut *tx).await? {
+        let kind: RepoKind = row.try_get::<String, _>("kind")?.parse().map_err(|_| LoadError::Value("kind"))?;
+        let (index, sealed): (Vec<u8>, Vec<u8>) = (row.try_get("name_index")?, row.try_get("name_sealed")?);
+        let folded = text(keys, &[b"repo_name", kind.word().as_bytes(), &index], &sealed)?;
+        state.repo_names.insert((kind, folded), number(&row, "repo")?);
+    }
+    Ok(())
 }

@@ -257,8 +257,6 @@ pub struct State {
     pub seals: BTreeMap<u64, RepoSeal>,
     /// What lists show, in their orders.
     pub orders: Orders,
-    /// Of each namespace, its repositories.
-    pub repos_of: BTreeMap<u64, BTreeSet<u64>>,
     /// Of the root identities that secrets are wrapped for, the newest first; none where the root key was never rotated.
     pub root_recipients: Vec<Recipient>,
     /// The judge.
@@ -291,7 +289,6 @@ impl State {
             sealed: false,
             seals: BTreeMap::new(),
             orders: Orders::default(),
-            repos_of: BTreeMap::new(),
             root_recipients: Vec::new(),
             policy,
         }
