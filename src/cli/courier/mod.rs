@@ -14,7 +14,7 @@ use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 
 use crate::{Failed, words};
 
-pub use syslog::{Syslog, host_and_port};
+pub use syslog::{Collector, Syslog, host_and_port};
 pub use webhook::{Webhook, bundle, resolved, secret as webhook_secret};
 
 /// Where alerts go.
