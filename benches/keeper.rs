@@ -53,26 +53,46 @@ async fn core(data_dir: &Path, root_key: &str, remote: Option<Remote>) -> Result
     Ok(open(settings(data_dir, remote), root).await?)
 }
 
-/// As a read of a file makes one. Each kind of thing is spread over the log differently.
+/// As reading a file of many parts makes them, three to a read: the decision, the opening, the delivery. Each kind of thing is
+/// spread over the log differently.
 fn record(n: u64, time_ms: i64) -> Record {
-    Record {
+    const PART: u64 = 64 << 20;
+    let read = n / 3;
+    let repo = read / 11 % KINDS;
+    let (start, file) = (read / 17 % 64 * PART, read / 13 % 16);
+    let (range, bytes) = (Some((start, start + PART)), Some(PART));
+    let asked = Record {
         time_ms,
         action: "repo.read".to_owned(),
         outcome: "allowed".to_owned(),
-        principal: Some(format!("person-{}", n % KINDS)),
-        principal_id: Some(1 + n % KINDS),
-        token: Some(1 + n / 3 % KINDS),
-        address: format!("10.0.0.{}", n / 7 % KINDS),
-        request_id: format!("{n:032x}"),
+        principal: Some(format!("person-{}", read % KINDS)),
+        principal_id: Some(1 + read % KINDS),
+        token: Some(1 + read / 3 % KINDS),
+        address: format!("10.0.0.{}", read / 7 % KINDS),
+        request_id: format!("{read:032x}"),
         route: "GET /{ns}/{name}/resolve/{rev}/{*path}".to_owned(),
         kind: Some("model".to_owned()),
-        repo: Some(format!("admin/r{}", n / 11 % KINDS)),
-        repo_id: Some(1 + n / 11 % KINDS),
+        repo: Some(format!("admin/r{repo}")),
+        repo_id: Some(1 + repo),
         revision: Some("main".to_owned()),
-        compartments: vec!["docs".to_owned(), "config".to_owned(), "weights".to_owned()],
-        path: Some("model.safetensors".to_owned()),
+        compartments: ["docs", "config", "weights"].map(str::to_owned).to_vec(),
+        path: Some(format!("model-{:05}-of-00016.safetensors", 1 + file)),
         generation: 1,
         ..Record::default()
+    };
+    let (revision, compartments) = (Some(format!("{repo:040x}")), vec!["weights".to_owned()]);
+    match n % 3 {
+        0 => asked,
+        1 => Record { action: "object.open".to_owned(), revision, compartments, range, ..asked },
+        _ => Record {
+            action: "object.deliver".to_owned(),
+            outcome: "done".to_owned(),
+            revision,
+            compartments,
+            range,
+            bytes,
+            ..asked
+        },
     }
 }
 

@@ -17,7 +17,7 @@ os.environ.setdefault("STRONGROOM_TEST_PEERS", "")
 from conftest import PROGRAM, STORES, Person, Server, commit, unlimited  # noqa: E402, F401
 
 # The keeper's own code, without a server: benches/keeper.rs.
-BENCH = TARGET / "release" / "examples" / "keeper-bench"
+BENCH = Path(PROGRAM).parent / "examples" / "keeper-bench"
 
 
 class Meter:

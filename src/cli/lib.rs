@@ -7,6 +7,7 @@ mod backup;
 mod certificates;
 mod check;
 mod client;
+mod collector;
 mod command;
 mod config;
 mod courier;

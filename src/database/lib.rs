@@ -1,6 +1,7 @@
 //! Opens a SQL database, SQLite or PostgreSQL, for the same statements: BIGINT, TEXT and BLOB, `$1` and `ON CONFLICT` only.
 
 mod dump;
+mod place;
 mod read;
 mod remote;
 
@@ -62,6 +63,8 @@ pub struct Database {
     snapshot: &'static str,
     /// Of a server: how one more connection is made.
     url: Option<Arc<Zeroizing<String>>>,
+    /// Of a file that is written.
+    files: Option<Arc<place::Files>>,
 }
 
 /// Connections for reading, those that are kept among them.
@@ -121,7 +124,11 @@ impl Database {
         migrator.set_ignore_missing(true);
         migrator.run(&writer).await?;
         let reader = pool(READERS, hello).connect(&url).await?;
-        Ok(Self::over(writer, reader, remote.then(|| Arc::new(url))))
+        let files = match source {
+            Source::File(file) => Some(Arc::new(place::Files::of(file)?)),
+            Source::Remote(_) => None,
+        };
+        Ok(Self { files, ..Self::over(writer, reader, remote.then(|| Arc::new(url))) })
     }
 
     /// Opens a database as it is, to read alone: nothing is made, migrated or written, and a server may be at work on it.
@@ -145,7 +152,19 @@ impl Database {
             None => ("BEGIN IMMEDIATE", "BEGIN"),
             Some(_) => ("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         };
-        Self { writer, reader, kept: read::Kept::default(), begin, snapshot, url }
+        Self { writer, reader, kept: read::Kept::default(), begin, snapshot, url, files: None }
+    }
+
+    /// Whether what is committed is there after this process too: its files are still those that have its name. A server says so
+    /// itself.
+    ///
+    /// # Errors
+    /// Which one was removed or replaced; only a start anew mends that.
+    pub fn is_in_place(&self) -> Result<(), sqlx::Error> {
+        let Some(file) = self.files.as_ref().and_then(|files| files.missing()) else { return Ok(()) };
+        let text =
+            format!("{} was removed or replaced under the running server: put it back and restart", file.display());
+        Err(sqlx::Error::Io(std::io::Error::other(text)))
     }
 
     /// A transaction that sees the database as it is now, and nothing that is written later.

@@ -1,4 +1,4 @@
-"""The log to a collector, by syslog over TLS (RFC 5425): each line with its length before it, none lost, to nobody else."""
+"""The log and alerts to a collector, by syslog over TLS (RFC 5425): each line with its length before it, none lost, to nobody else."""
 
 import json
 import re
@@ -7,11 +7,12 @@ import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from conftest import commit
-from test_alerts import Receiver, within
+from test_alerts import Receiver, alerts, children, rules, within
 
 
 class Collector:
@@ -136,3 +137,71 @@ def test_whoever_follows_waits_for_a_collector_that_is_gone_and_loses_no_record(
     finally:
         following.kill()
         following.wait()
+
+
+# Alerts
+
+
+def to(collector, folder, host="127.0.0.1", allow=("127.0.0.0/8",), ca=None):
+    """Configuration of a server whose alerts go to a collector."""
+    ca = ca or collector.receiver.folder / "ca.pem"
+    sink = f'[alerts]\nsyslog = "tls://{host}:{collector.port}"\nsyslog_ca_file = "{ca}"\nallow = {json.dumps(list(allow))}\n'
+    return sink + rules(folder)
+
+
+def told(collector):
+    return {alert["id"]: alert for alert in (json.loads(line[line.index("] {") + 2 :]) for line in collector.lines)}
+
+
+def test_a_collector_gets_each_alert_over_tls_also_those_from_while_it_was_gone(make_server, collector, tmp_path):
+    server = make_server(to(collector, tmp_path / "policies"))
+    watch = server.person("watch", ("security", None))
+    shown = lambda: {alert["id"]: alert for alert in alerts(watch)}
+    within(10, lambda: told(collector) == shown() != {}, server.log())
+    assert all(re.match(r"<105>1 \d{4}-\S+ - strongroom - alert\.\w+ \[strongroom@32473 id=", line) for line in collector.lines)
+    # The process that speaks to the outside holds no key, reads no file and runs no program.
+    [courier] = children(server.child("keeper"))
+    assert re.search(r"Seccomp:\s+2", Path(f"/proc/{courier}/status").read_text()) and not Path(f"/proc/{courier}/environ").read_bytes()
+    collector.stop()
+    watch.strongroom("decoy", "plant", "--repo", "admin/bait")
+    server.person("reader", ("reader", "admin")).http("GET", "/api/models/admin/bait")
+    within(10, lambda: "not delivered yet" in server.log())
+    assert any(alert["alert"] == "decoy" for alert in shown().values()) and told(collector) != shown()
+    collector.start()
+    within(20, lambda: told(collector) == shown(), server.log())
+
+
+@pytest.mark.parametrize("wrong", ["another CA", "another name"])
+def test_a_collector_whose_certificate_does_not_hold_gets_no_alert(make_server, collector, tmp_path, wrong):
+    other = Receiver(tmp_path / "other", names="DNS:elsewhere.example")
+    ca = other.folder / "ca.pem"
+    collector = Collector(other) if wrong == "another name" else collector
+    other.stop()
+    server = make_server(to(collector, tmp_path / "policies", ca=ca))
+    watch = server.person("watch", ("security", None))
+    # It is tried more than once, and no line of it is seen.
+    within(15, lambda: server.log().count("not delivered yet") > 1, server.log())
+    assert "certificate" in server.log() and alerts(watch)
+    assert collector.failed and not collector.lines
+    collector.stop()
+
+
+def test_a_collector_inside_is_not_even_asked_unless_it_is_allowed(make_server, collector, tmp_path):
+    # Whoever connects, and says nothing, is seen too.
+    collector.stop()
+    listener = socket.create_server(("127.0.0.1", collector.port))
+    listener.setblocking(False)
+    server = make_server(to(collector, tmp_path / "policies", allow=["192.0.2.0/24"]))
+    within(15, lambda: "`allow` does not name it" in server.log(), server.log())
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    # Nor does a start in earnest pass over it, or over a CA that judges nothing.
+    file = tmp_path / "refused.toml"
+    doctor = [server.program, "doctor", "--config", file, "--data-dir", tmp_path / "d", "--root-key", tmp_path / "k", "--json"]
+    for host in ("127.0.0.1", "[::1]", "localhost", "169.254.169.254"):
+        file.write_text(f'[alerts]\nsyslog = "tls://{host}:6514"\n')
+        done = subprocess.run([str(part) for part in doctor], capture_output=True, text=True)
+        assert done.returncode == 1 and "alerts.syslog gets nothing" in done.stdout, (host, done.stdout)
+    file.write_text('[alerts]\nsyslog = "tcp://127.0.0.1:514"\nsyslog_ca_file = "ca.pem"\n')
+    assert "syslog_ca_file is for" in subprocess.run([str(part) for part in doctor], capture_output=True, text=True).stderr
+    listener.close()

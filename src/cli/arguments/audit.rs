@@ -8,7 +8,7 @@ use strongroom_domain::{Compartment, RepoName};
 use strongroom_protocol::admin::Cursor;
 
 use super::{Kind, Remote, Witness};
-use crate::command::CollectorPlace;
+use crate::collector::Place;
 
 /// Which records; all that is given must match.
 #[derive(Args)]
@@ -87,7 +87,7 @@ pub struct AuditExport {
     pub follow: bool,
     /// To a collector, by syslog over TLS (RFC 5425): tls://HOST:PORT; with --follow it is tried again until it takes them
     #[arg(long, value_name = "COLLECTOR")]
-    pub to: Option<CollectorPlace>,
+    pub to: Option<Place>,
     /// File of the CA that signed the collector's certificate
     #[arg(long, value_name = "FILE", requires = "to")]
     pub to_ca: Option<PathBuf>,

@@ -26,7 +26,7 @@ mod verify;
 use clap::CommandFactory;
 use strongroom_protocol::admin::AdminCommand;
 
-pub use export::{CollectorPlace, alert_line};
+pub use export::alert_line;
 
 use crate::arguments::{Arguments, Command, Remote, Server};
 use crate::client::Client;

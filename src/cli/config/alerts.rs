@@ -7,7 +7,7 @@ use strongroom_domain::Network;
 use ureq::http::Uri;
 
 use crate::Failed;
-use crate::courier::{Sink, Syslog, Webhook};
+use crate::courier::{Collector, Sink, Syslog, Webhook};
 
 /// `[alerts]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -18,6 +18,7 @@ pub struct AlertsFile {
     pub webhook_ca_file: Option<PathBuf>,
     pub allow: Vec<Network>,
     pub syslog: Option<String>,
+    pub syslog_ca_file: Option<PathBuf>,
 }
 
 impl AlertsFile {
@@ -41,7 +42,14 @@ impl AlertsFile {
             sinks.push(Sink::Webhook(Webhook { url: url.clone(), secret_file, ca_file, allow }));
         }
         if let Some(url) = &self.syslog {
-            sinks.push(Sink::Syslog(url.parse::<Syslog>()?));
+            let (ca_file, allow) = (self.syslog_ca_file.clone(), self.allow.clone());
+            sinks.push(Sink::Syslog(match url.parse()? {
+                Syslog::Tls(collector) => Syslog::Tls(Collector { ca_file, allow, ..collector }),
+                _ if ca_file.is_some() => {
+                    return Err(Failed("alerts.syslog_ca_file is for alerts.syslog = \"tls://HOST:PORT\"".to_owned()));
+                }
+                plain => plain,
+            }));
         }
         Ok(sinks)
     }

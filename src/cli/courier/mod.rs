@@ -18,7 +18,7 @@ use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 use crate::{Failed, words};
 
 pub use https::{bundle, is_plain_https, place, resolved};
-pub use syslog::{Syslog, host_and_port};
+pub use syslog::{Collector, Syslog, host_and_port};
 pub use webhook::{Webhook, secret as webhook_secret};
 pub use witness::{DEADLINE as WITNESS_DEADLINE, WitnessUrl};
 

@@ -1,17 +1,22 @@
-//! Syslog: RFC 5424 lines, to a socket of this machine, or over TCP (each with its length before it, RFC 6587).
+//! Syslog: RFC 5424 lines, to a socket of this machine, over TCP, or over TLS (RFC 5425); there each has its length before it.
 
 use std::io::Write;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strongroom_domain::Network;
 use strongroom_gate::Outgoing;
 use strongroom_protocol::Dispatch;
+use tokio_rustls::rustls::ClientConfig;
 
+use super::https::resolved;
+use crate::collector::{Place, finish, trust, write as write_lines};
 use crate::command::alert_line;
 use crate::{Failed, words};
 
@@ -25,15 +30,31 @@ pub enum Syslog {
     Socket(PathBuf),
     /// `tcp://HOST:PORT`.
     Tcp(String, u16),
+    /// `tls://HOST:PORT`.
+    Tls(Collector),
+}
+
+/// A collector over TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collector {
+    /// Where.
+    pub place: Place,
+    /// Whom its certificate is of; by default whoever the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// Networks of the inside that it may be in.
+    pub allow: Vec<Network>,
 }
 
 impl FromStr for Syslog {
     type Err = Failed;
 
     fn from_str(text: &str) -> Result<Self, Failed> {
-        let wrong = || Failed("alerts.syslog: unix:///PATH or tcp://HOST:PORT".to_owned());
+        let wrong = || Failed("alerts.syslog: unix:///PATH, tcp://HOST:PORT or tls://HOST:PORT".to_owned());
         if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Socket(path.into()));
+        }
+        if let Ok(place) = text.parse() {
+            return Ok(Self::Tls(Collector { place, ca_file: None, allow: Vec::new() }));
         }
         text.strip_prefix("tcp://").and_then(host_and_port).map(|(host, port)| Self::Tcp(host, port)).ok_or_else(wrong)
     }
@@ -53,6 +74,8 @@ pub enum Sender {
     Socket(UnixDatagram),
     /// A connection each.
     Tcp(String, u16),
+    /// A connection each, with its certificates read before the sandbox.
+    Tls(Collector, Arc<ClientConfig>),
 }
 
 impl Syslog {
@@ -69,18 +92,22 @@ impl Syslog {
                 Ok(Sender::Socket(socket))
             }
             Self::Tcp(host, port) => Ok(Sender::Tcp(host.clone(), *port)),
+            Self::Tls(collector) => {
+                let tls = trust(collector.ca_file.as_deref(), "alerts.syslog_ca_file")?;
+                Ok(Sender::Tls(collector.clone(), tls))
+            }
         }
     }
 
     /// What its courier still reaches.
     pub fn outgoing(&self) -> Outgoing {
-        match self {
-            Self::Socket(_) => Outgoing::default(),
-            Self::Tcp(host, port) => {
-                let names = host.parse::<std::net::IpAddr>().is_err();
-                Outgoing { ports: vec![*port], names, certificates: Vec::new() }
-            }
-        }
+        let (host, port) = match self {
+            Self::Socket(_) => return Outgoing::default(),
+            Self::Tcp(host, port) => (host, port),
+            Self::Tls(Collector { place, .. }) => (&place.host, &place.port),
+        };
+        let names = host.parse::<std::net::IpAddr>().is_err();
+        Outgoing { ports: vec![*port], names, certificates: Vec::new() }
     }
 }
 
@@ -112,6 +139,13 @@ impl Sender {
                 }
                 Err(last)
             }
+            Self::Tls(Collector { place, allow, .. }, tls) => {
+                // As a webhook's address: looked up once, looked at, and connected to.
+                let addresses = resolved(&place.host, place.port, allow).map_err(Failed)?;
+                let mut stream = place.connect(&addresses, tls, DEADLINE)?;
+                let sent = write_lines(&mut stream, std::iter::once(&line)).and_then(|()| finish(stream));
+                sent.map_err(|error| place.failed(&error))
+            }
         }
     }
 }
@@ -131,7 +165,18 @@ mod tests {
     fn a_collector_is_a_socket_or_a_host_with_a_port() {
         assert_eq!("unix:///dev/log".parse::<Syslog>().unwrap(), Syslog::Socket("/dev/log".into()));
         assert_eq!("tcp://[::1]:601".parse::<Syslog>().unwrap(), Syslog::Tcp("::1".to_owned(), 601));
-        for wrong in ["", "unix://dev/log", "udp://host:514", "tcp://host", "tcp://:1", "tcp://host:0", "tcp://a@b:1"] {
+        let Syslog::Tls(collector) = "tls://logs.example:6514".parse().unwrap() else { panic!("over TLS") };
+        assert_eq!((collector.place.host.as_str(), collector.place.port), ("logs.example", 6514));
+        for wrong in [
+            "",
+            "tls://host",
+            "unix://dev/log",
+            "udp://host:514",
+            "tcp://host",
+            "tcp://:1",
+            "tcp://host:0",
+            "tcp://a@b:1",
+        ] {
             assert!(wrong.parse::<Syslog>().is_err(), "{wrong}");
         }
     }

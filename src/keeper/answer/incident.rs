@@ -17,12 +17,15 @@ use crate::change::Change;
 use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
 use crate::incident::{Digest, FORMAT, Header, Replay, Who, from_address, is_of, statement};
-use crate::log::{Filter, Proofs, Record, RecordKey, ShareFilter, Step, StoredLeaf, history, leaf_at, search};
+use crate::log::{
+    Filter, LOOKED_AT_MAX, Proofs, Record, RecordKey, ShareFilter, Step, StoredLeaf, history, leaf_at, search,
+};
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
 
-/// Records that are read at once.
-const PAGE: u32 = 500;
+/// Records that are read at once where all are looked at, and where each is written as evidence: such a page ends by its bytes.
+const ALL: u32 = LOOKED_AT_MAX as u32; // some thousands
+const PAGE: u32 = 400;
 /// Bytes of an answer, so that it fits a frame.
 const ANSWER_MAX: usize = 3 * 1024 * 1024;
 /// Bytes after which a page of evidence ends; an entry has 3 KiB, and one with a long path some more.
@@ -94,7 +97,7 @@ fn lock(state: &State, stops: &[Stop], at_ms: i64) -> (Vec<Change>, Vec<String>)
 
 fn filter(scope: &IncidentScope) -> Filter {
     let mut filter =
-        Filter { since_ms: Some(scope.since_ms), until_ms: Some(scope.until_ms), limit: PAGE, ..Filter::default() };
+        Filter { since_ms: Some(scope.since_ms), until_ms: Some(scope.until_ms), limit: ALL, ..Filter::default() };
     match &scope.subject {
         Subject::Token { id, .. } => filter.token = Some(*id),
         Subject::Principal { id, .. } => filter.principal = Some(*id),
@@ -158,7 +161,7 @@ impl Core {
             IncidentCommand::Open(query) => self.incident_open(call, credential, query, (scope, begun)).await,
             IncidentCommand::Activity { scope, before } => {
                 let mut evidence = Evidence::new(self, scope);
-                let mut filter = Filter { before: *before, ..filter(scope) };
+                let mut filter = Filter { before: *before, limit: PAGE, ..filter(scope) };
                 loop {
                     let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
                     for (place, leaf, record) in

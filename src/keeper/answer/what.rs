@@ -10,14 +10,14 @@ use super::authorize::{compartments, has_compartments, may};
 use super::people::{time, user};
 use crate::credential::Subject;
 use crate::did::Did;
-use crate::log::{Filter, Record, search};
+use crate::log::{Filter, LOOKED_AT_MAX, Record, search};
 use crate::policy::{PrincipalId, Question};
 use crate::server::{Core, now_ms};
 use crate::share::Share;
 use crate::state::{Repo, State, Stop};
 
 /// Records that are read at once.
-const PAGE: u32 = 500;
+const PAGE: u32 = LOOKED_AT_MAX as u32; // some thousands
 /// Bytes of an answer, so that it fits a frame.
 const ANSWER_MAX: usize = 3 * 1024 * 1024;
 

@@ -28,7 +28,7 @@ pub use history::{Step, history};
 pub use leaf::{RecordKey, StoredLeaf};
 pub use proofs::Proofs;
 pub use record::Record;
-pub use search::{Filter, Page, SearchError, ShareFilter, leaf_at, leaves, search};
+pub use search::{Filter, LOOKED_AT_MAX, Page, SearchError, ShareFilter, leaf_at, leaves, search};
 pub use share::{Over, ShareCharge};
 pub use spent::Crossed;
 pub use tiles::{StoredTiles, Tiles, TilesError};

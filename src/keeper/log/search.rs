@@ -155,8 +155,8 @@ impl Conditions {
     }
 }
 
-/// Records that one page looks at, at most, whatever the filter and however long the log.
-const LOOKED_AT_MAX: usize = 4000;
+/// Records that one page looks at, at most, whatever the filter and however long the log. Whoever reads all pages asks for as many.
+pub const LOOKED_AT_MAX: usize = 4000;
 const ORDER: &str = "ORDER BY time_ms DESC, log DESC, seq DESC";
 
 /// The order of search, as an index has it from its end.
@@ -185,6 +185,19 @@ fn is_before(one: Cursor, other: Cursor) -> bool {
 }
 
 impl Filter {
+    /// Whether an index, or the order of time, has what is asked for and nothing between: then a page looks at no more than it shows.
+    fn is_plain(&self) -> bool {
+        let entries = [self.principal.is_some(), self.repo.is_some(), self.token.is_some(), self.address.is_some()];
+        let narrowed = self.action.is_some() || self.outcome.is_some() || self.share.is_some() || self.people.is_some();
+        entries.iter().filter(|named| **named).count() <= 1 && !narrowed && !self.opens()
+    }
+
+    /// Whether what is asked for stands inside of records alone.
+    fn opens(&self) -> bool {
+        let many = self.share.is_some() || self.people.is_some();
+        many || self.compartment.is_some() || self.path.is_some() || self.request_id.is_some()
+    }
+
     /// All runs of the log that have something that matches, by the indexes: of each, the run that a page gets through
     /// farthest.
     async fn runs(&self, pool: &AnyPool, keys: &OwnKeys) -> Result<Vec<(Run, Option<Cursor>)>, SearchError> {
@@ -196,8 +209,11 @@ impl Filter {
             self.token.map(|id| number("token", id)),
             self.address.as_deref().map(|text| ("address", index(keys, "address", text))),
         ];
-        let entries = named.into_iter().flatten().map(column).filter_map(|(name, value)| Some((name?, value)));
+        let mut entries = named.into_iter().flatten().map(column).filter_map(|(name, value)| Some((name?, value)));
         let mut best: Option<(Entry, Option<Cursor>)> = None;
+        if self.is_plain() {
+            return Ok(vec![(Run { entry: entries.next(), about: false }, None)]);
+        }
         for entry in entries {
             let end = self.end(pool, Some(&entry), LOOKED_AT_MAX).await?;
             let farther = match (&best, end) {
@@ -308,6 +324,8 @@ const INDEXED: [&str; 4] = ["principal_index", "repo_index", "token_index", "add
 /// [`SearchError`].
 pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Page, SearchError> {
     let runs = filter.runs(pool, keys).await?;
+    let wanted = filter.limit as usize + 1;
+    let looked_at = if filter.is_plain() { wanted } else { LOOKED_AT_MAX };
     // Where one run was not read to its end, what lies before that place is the next page's.
     let end =
         runs.iter().filter_map(|(_, end)| *end).reduce(|one, other| if is_before(one, other) { other } else { one });
@@ -316,14 +334,11 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         let bounds = filter.bounds(run.entry.as_ref(), end);
         // The limit inside binds the database to this index, whatever it thinks of the other conditions.
         let inner = order(run.entry.as_ref());
-        let inner = format!("{COLUMNS}{} {inner} LIMIT {LOOKED_AT_MAX}", bounds.text());
+        let inner = format!("{COLUMNS}{} {inner} LIMIT {looked_at}", bounds.text());
         let mut all = Conditions { texts: Vec::new(), values: bounds.values };
         filter.narrow(keys, run, &mut all);
         let text = format!("SELECT * FROM ({inner}) AS looked_at{} {ORDER}", all.text());
-        let wanted = filter.limit as usize + 1;
-        let opens = filter.share.is_some() || filter.people.is_some() || filter.compartment.is_some();
-        let opens = opens || filter.path.is_some() || filter.request_id.is_some();
-        let text = if opens { text } else { format!("{text} LIMIT {wanted}") };
+        let text = if filter.opens() { text } else { format!("{text} LIMIT {wanted}") };
         let mut of_run = 0;
         for row in all.rows(pool, text).await? {
             let leaf = leaf(&row)?;

@@ -126,7 +126,21 @@ pub struct StoredTiles<'a> {
     pool: &'a AnyPool,
     log: u64,
     size: u64,
-    read: BTreeMap<(u8, u64), Vec<Hash>>,
+    read: BTreeMap<(u8, u64), Rows>,
+}
+
+/// The hashes of a tile, and above them, row by row, those of pairs: whoever proves one leaf of it needs nearly all of them, and
+/// the next leaf of the same tile others of them.
+struct Rows(Vec<Vec<Hash>>);
+
+impl Rows {
+    fn over(hashes: Vec<Hash>) -> Self {
+        let above = |row: &Vec<Hash>| -> Option<Vec<Hash>> {
+            let pairs = row.as_chunks::<2>().0;
+            (!pairs.is_empty()).then(|| pairs.iter().map(|[left, right]| Hash::node(left, right)).collect())
+        };
+        Self(std::iter::successors(Some(hashes), above).collect())
+    }
 }
 
 impl<'a> StoredTiles<'a> {
@@ -144,9 +158,14 @@ impl<'a> StoredTiles<'a> {
             // The open tile over the leaves is not stored: there are 255 of them at most.
             let open = level == 0 && position == self.size / WIDTH;
             let hashes = if open { self.newest().await? } else { self.stored(level, position).await? };
-            self.read.insert((level, position), hashes);
+            self.read.insert((level, position), Rows::over(hashes));
         }
-        Ok(self.read.get(&(level, position)).map_or(&[], Vec::as_slice))
+        Ok(self.row(level, position, 0))
+    }
+
+    /// A row of a tile that was read.
+    fn row(&self, level: u8, position: u64, height: usize) -> &[Hash] {
+        self.read.get(&(level, position)).and_then(|rows| rows.0.get(height)).map_or(&[], Vec::as_slice)
     }
 
     async fn newest(&self) -> Result<Vec<Hash>, TilesError> {
@@ -174,11 +193,9 @@ impl<'a> StoredTiles<'a> {
     pub async fn hash(&mut self, subtree: Subtree) -> Result<Hash, TilesError> {
         let missing = || TilesError::Missing(format!("{subtree:?}"));
         let (tile, run) = Tile::holding(subtree, self.size).ok_or_else(missing)?;
-        let mut row = self.tile(tile.level, tile.index).await?.get(run).ok_or_else(missing)?.to_vec();
-        while row.len() > 1 {
-            row = row.as_chunks::<2>().0.iter().map(|[left, right]| Hash::node(left, right)).collect();
-        }
-        row.first().copied().ok_or_else(missing)
+        self.tile(tile.level, tile.index).await?;
+        let height = run.len().ilog2();
+        self.row(tile.level, tile.index, height as usize).get(run.start >> height).copied().ok_or_else(missing)
     }
 }
 

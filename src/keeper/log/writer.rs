@@ -462,6 +462,8 @@ impl Writer {
         tiles.write(&mut tx).await?;
         let checkpoint = sign(&self.signer, tiles)?;
         self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
+        // A log whose file is gone would take records until the process ends, and then have had none.
+        self.database.is_in_place()?;
         tx.commit().await?;
         self.known.keep(ledger);
         self.alarms.keep(risen);

@@ -17,7 +17,6 @@ use crate::arguments::{AuditExport, ExportFormat};
 use crate::client::Client;
 use collector::Out;
 
-pub use collector::Place as CollectorPlace;
 pub use syslog::alert_line;
 
 /// Between two looks for what is new. Each look is a record of its own.
