@@ -10,9 +10,10 @@ use strongroom_envelope::open_meta;
 
 use crate::change::{Change, apply_all};
 use crate::keys::OwnKeys;
+use crate::load::load;
 use crate::policy::PolicyError;
 use crate::rotation::{Touched, keep_secrets, stored_secrets};
-use crate::state::{LoadError, Rules, State, load};
+use crate::state::{LoadError, Rules, State};
 
 /// The generation that the database is at.
 async fn newest<'a>(executor: impl Executor<'a, Database = Any>) -> Result<u64, sqlx::Error> {

@@ -9,11 +9,12 @@ use strongroom_envelope::{Identity, open_whole};
 use strongroom_protocol::MetaKeys;
 
 use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
+use crate::load::load;
 use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs};
 use crate::policy::Roles;
 use crate::rotation::Step;
 use crate::setup::{Settings, SetupError, value};
-use crate::state::{Rules, State, load};
+use crate::state::{Rules, State};
 
 /// An open database, which is only read.
 pub struct Inspection {

@@ -19,6 +19,7 @@ pub mod incident;
 mod inspect;
 mod keys;
 mod lapse;
+mod load;
 pub mod log;
 mod metrics;
 mod orders;

@@ -3,6 +3,7 @@
 mod ahead;
 mod hygiene;
 mod stop;
+mod suites;
 mod tls;
 
 use std::net::IpAddr;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::NoServerSessionStorage;
-use tokio_rustls::rustls::{CipherSuiteCommon, ServerConfig, SupportedCipherSuite, Tls13CipherSuite, version};
+use tokio_rustls::rustls::{ServerConfig, version};
 
+use super::suites::suites;
 use crate::gate::Settings;
 
 /// TLS 1.3, and 1.2 only where the configuration says so; HTTP/1.1 only.
@@ -37,21 +38,4 @@ pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Those of ring, whose AES-256-GCM costs half of aws-lc's here, and records are the dearest part of a large answer; their
-/// hashes and key schedules on aws-lc, whose SHA-384 costs half of ring's, and there are dozens of them in a handshake.
-fn suites() -> Vec<SupportedCipherSuite> {
-    let joined = |suite: &SupportedCipherSuite| {
-        let SupportedCipherSuite::Tls13(records) = suite else { return *suite };
-        let same = |other: &&SupportedCipherSuite| other.suite() == suite.suite();
-        let other = aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().find(same);
-        let Some(SupportedCipherSuite::Tls13(hashes)) = other else { return *suite };
-        let common = CipherSuiteCommon { hash_provider: hashes.common.hash_provider, ..records.common };
-        let joined =
-            Tls13CipherSuite { common, hkdf_provider: hashes.hkdf_provider, aead_alg: records.aead_alg, quic: None };
-        // Three of them, once in a process's life.
-        SupportedCipherSuite::Tls13(Box::leak(Box::new(joined)))
-    };
-    ring::DEFAULT_CIPHER_SUITES.iter().map(joined).collect()
 }
