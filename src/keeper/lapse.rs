@@ -30,10 +30,8 @@ fn partner(state: &State, now_ms: i64) -> Option<(u64, Partner)> {
     all.find(|(_, partner)| over(partner)).map(|(id, partner)| (*id, partner.clone()))
 }
 
-fn begun(state: &State, action: &str, subject: String) -> Record {
-    let (time_ms, generation) = (now_ms(), state.generation);
-    let (action, outcome, subject) = (action.to_owned(), "done".to_owned(), Some(subject));
-    Record { time_ms, generation, action, outcome, subject, ..Record::default() }
+pub(crate) fn begun(state: &State, action: &str, subject: String) -> Record {
+    Record { subject: Some(subject), ..Record::own(action, now_ms(), state.generation) }
 }
 
 fn partner_lapse(state: &State, id: u64, partner: Partner) -> (Record, Vec<Change>) {
@@ -92,7 +90,8 @@ impl Core {
         Err(Refusal::Unavailable("a review is being ended".to_owned()))
     }
 
-    async fn lapse(&self, (mut record, changes): (Record, Vec<Change>)) -> Result<(), LogError> {
+    /// Writes what is over, once for all keepers.
+    pub(crate) async fn lapse(&self, (mut record, changes): (Record, Vec<Change>)) -> Result<(), LogError> {
         record.effects = changes.iter().filter_map(Effect::of).collect();
         let decided = Some(record.generation);
         match self.log.append(Entry { record, changes, decided, ..Entry::default() }).await {

@@ -286,14 +286,8 @@ async fn start(
     let rules = Effect::Rules { model, roles, dual_control };
     let noted = note(&log, &state, "keeper.start", log.others().await?, vec![rules]).await?;
     if let Some(by) = unsealed {
-        let record = Record {
-            time_ms: now_ms(),
-            action: "system.unseal".to_owned(),
-            outcome: "done".to_owned(),
-            reason: by.to_owned(),
-            generation: state.read().generation,
-            ..Record::default()
-        };
+        let generation = state.read().generation;
+        let record = Record { reason: by.to_owned(), ..Record::own("system.unseal", now_ms(), generation) };
         let changes = if sealed { vec![Change::Seal(SealChange::ServerEnd)] } else { Vec::new() };
         log.append(Entry { record, changes, ..Entry::default() }).await?;
     }
@@ -410,13 +404,9 @@ pub async fn create(
         Change::Token(1, token),
     ];
     let record = Record {
-        time_ms: now,
-        action: "init".to_owned(),
-        outcome: "done".to_owned(),
         subject: Some(first.to_owned()),
-        generation: core.state.read().generation,
         effects: changes.iter().filter_map(Effect::of).collect(),
-        ..Record::default()
+        ..Record::own("init", now, core.state.read().generation)
     };
     let entry = Entry { record, changes, ..Entry::default() };
     core.log.append(entry).await.map_err(|error| SetupError::First(error.to_string()))?;
@@ -434,9 +424,7 @@ async fn note(
     heads: Heads,
     effects: Vec<Effect>,
 ) -> Result<Heads, LogError> {
-    let (time_ms, generation) = (now_ms(), state.read().generation);
-    let (action, outcome) = (action.to_owned(), "done".to_owned());
-    let record = Record { time_ms, action, outcome, generation, effects, ..Record::default() };
+    let record = Record { effects, ..Record::own(action, now_ms(), state.read().generation) };
     log.append(Entry { record, heads: heads.clone(), ..Entry::default() }).await?;
     Ok(heads)
 }

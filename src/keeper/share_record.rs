@@ -8,11 +8,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use strongroom_audit::Hash;
 use strongroom_audit::note::VerifierKey;
-use strongroom_audit::{Checkpoint, Hash, proof};
 
 use crate::incident::hex;
-use crate::log::{Record, RecordKey, StoredLeaf, origin};
+use crate::log::{Record, RecordKey, Roots, RootsError, StoredLeaf};
 
 /// The first line of what is signed. No log is called so: a name has no space.
 const FORMAT: &str = "strongroom share record 1";
@@ -68,8 +68,8 @@ pub enum ShareRecordError {
     #[error("a page is not what the server signed")]
     Signature,
     /// A checkpoint.
-    #[error("the checkpoint of {0} does not verify")]
-    Checkpoint(String),
+    #[error(transparent)]
+    Checkpoint(#[from] RootsError),
     /// A record that is not in the log.
     #[error("record {0} is NOT in the log at its place")]
     Proof(u64),
@@ -115,22 +115,12 @@ impl Verified {
         }
         let page: Page = serde_json::from_str(text).map_err(|error| ShareRecordError::Form(error.to_string()))?;
         let of = (page.share, page.principal);
-        if *self.of.get_or_insert(of) != of || page.sizes.len() != page.checkpoints.len() {
+        if *self.of.get_or_insert(of) != of {
             return Err(ShareRecordError::Form("pages of two shares".to_owned()));
         }
-        let mut roots = BTreeMap::new();
-        for ((log, size), note) in page.sizes.iter().zip(&page.checkpoints) {
-            let name = origin(key.name(), *log);
-            let wrong = || ShareRecordError::Checkpoint(name.clone());
-            let checkpoint = key.named(&name).and_then(|key| Checkpoint::open(note, &key)).map_err(|_| wrong())?;
-            if checkpoint.size != *size {
-                return Err(wrong());
-            }
-            roots.insert(*log, checkpoint);
-        }
+        let roots = Roots::open(key, &page.sizes, &page.checkpoints)?;
         for entry in &page.entries {
-            let root = roots.get(&entry.log).ok_or(ShareRecordError::Proof(entry.event))?;
-            let record = verify(entry, root, of)?;
+            let record = verify(entry, &roots, of)?;
             if self.events.insert(entry.event, (entry.leaf_hash.clone(), record)).is_some() {
                 return Err(ShareRecordError::Twice(entry.event));
             }
@@ -159,17 +149,14 @@ impl Verified {
     }
 }
 
-fn verify(
-    entry: &Entry,
-    root: &Checkpoint,
-    (share, principal): (u64, u64),
-) -> Result<Option<Record>, ShareRecordError> {
+fn verify(entry: &Entry, roots: &Roots, (share, principal): (u64, u64)) -> Result<Option<Record>, ShareRecordError> {
     let event = entry.event;
     let wrong = || ShareRecordError::Record(event);
     let leaf_hash = hash(&entry.leaf_hash, event)?;
     let path: Vec<Hash> = entry.proof.iter().map(|text| hash(text, event)).collect::<Result<_, _>>()?;
-    proof::verify_inclusion(entry.seq, root.size, leaf_hash, &path, root.root)
-        .map_err(|_| ShareRecordError::Proof(event))?;
+    if !roots.holds((entry.log, entry.seq), leaf_hash, &path) {
+        return Err(ShareRecordError::Proof(event));
+    }
     let Some((key, stored)) = &entry.own else { return Ok(None) };
     let stored = bytes(stored)?;
     let leaf = StoredLeaf::from_bytes(&stored).map_err(|_| wrong())?;

@@ -29,6 +29,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def waiting(told):
+    """The number under which what was asked for waits for a second person, where the server told so."""
+    found = re.search(r"approval approve (\d+)", told)
+    return found and found[1]
+
+
 class Stores:
     """Where the servers of this run keep what they hold: files; or PostgreSQL where STRONGROOM_TEST_DATABASE says so, and with
     it a bucket where STRONGROOM_TEST_OBJECTS does."""
@@ -221,11 +227,11 @@ class Server:
     def agreed(self, *command):
         """What the owner does, with a second administrator's agreement where it needs that."""
         done = self.owner.run([PROGRAM, *command, "--json"], fails=None)
-        waits = re.search(r"approval approve (\d+)", done.stderr)
-        if not waits:
+        number = waiting(done.stderr)
+        if not number:
             assert done.returncode == 0, f"{command}\n{done.stderr}\n{self.log()}"
             return json.loads(done.stdout)
-        return self.second().strongroom("approval", "approve", waits[1])["done"]
+        return self.second().strongroom("approval", "approve", number)["done"]
 
     def with_token(self, name, *scope, expires="12h"):
         scopes = [part for word in scope for part in ("--scope", word)]

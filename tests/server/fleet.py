@@ -7,11 +7,27 @@ import subprocess
 import time
 from pathlib import Path
 
-from conftest import Person, Server, free_port
-from postgres import Postgres
+import pytest
+
+from conftest import Person, Server, commit, free_port
+from postgres import Postgres, programs
 from weed import HAPROXY, Weed
+from weed import PROGRAM as WEED
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def fleet_with(factory, name, files):
+    """A fleet whose owner has one repository, as a fixture gives it; none where it lacks a program."""
+    if not (programs() and WEED.exists() and HAPROXY):
+        pytest.skip("--without postgres, s3 or haproxy")
+    made = Fleet(factory.mktemp("fleet"))
+    try:
+        assert made.owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"}).status == 200
+        commit(made.owner, f"admin/{name}", files)
+        yield made
+    finally:
+        made.remove()
 
 
 class Fleet:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import Person, commit, policies
+from conftest import Person, commit, policies, waiting
 
 FILES = {"README.md": b"words", "model.safetensors": b"weights" * 40, "data/people.csv": b"a,b\n"}
 
@@ -15,7 +15,7 @@ def waits(person, *command):
     """The number under which it waits; nothing was done."""
     refused = person.strongroom(*command, fails=True).stderr
     assert "needs a second person" in refused, refused
-    return re.search(r"approval approve (\d+)", refused)[1]
+    return waiting(refused)
 
 
 def claimed(server, person):

@@ -3,7 +3,6 @@ somebody at the disk. SECURITY.md says which row of the attack table is held by 
 
 import base64
 import json
-import os
 import re
 import shutil
 import sqlite3
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, Person, commit
+from conftest import PROGRAM, commit, waiting
 from test_alerts import within
 from test_bad_input import HEAD, Refused, lines
 from test_matrix import routes
@@ -161,9 +160,9 @@ def test_a_number_of_anothers_is_answered_as_one_that_is_nobodys_and_moves_nothi
     victim.strongroom("review", "start", "--namespace", "victim", "--within", "1d")
     server.agreed("role", "grant", "friend", "maintainer", "--namespace", "victim")
     # A share of weights waits for somebody who may share them too.
-    waits = victim.run([PROGRAM, "share", "create", "victim/x@main", "--to", "seeker", "--compartments", "weights", "--expires", "1d"], fails=None)
-    waiting = re.search(r"approval approve (\d+)", waits.stderr)
-    assert waiting, waits.stderr
+    refused = victim.run([PROGRAM, "share", "create", "victim/x@main", "--to", "seeker", "--compartments", "weights", "--expires", "1d"], fails=None)
+    act = waiting(refused.stderr)
+    assert act, refused.stderr
 
     def asked(number):
         answers = []
@@ -174,7 +173,7 @@ def test_a_number_of_anothers_is_answered_as_one_that_is_nobodys_and_moves_nothi
             answers.append((noun, answer.status, re.sub(rf"\b{number}\b", "NUMBER", answer.body.decode())))
         return answers
 
-    numbers = set(range(1, 15)) | {int(held.share_id), int(waiting[1]), victim.token_id, seeker.token_id}
+    numbers = set(range(1, 15)) | {int(held.share_id), int(act), victim.token_id, seeker.token_id}
     others = [number for number in sorted(numbers) if number != thief.token_id]
     with Refused(server):
         nothing = asked(NOBODYS)
@@ -183,7 +182,7 @@ def test_a_number_of_anothers_is_answered_as_one_that_is_nobodys_and_moves_nothi
             assert not different, (number, different)
     # All of it is still there, for those whose it is.
     assert victim.strongroom("share", "show", held.share_id)["state"] == "active"
-    assert victim.strongroom("approval", "show", waiting[1])["state"] == "waits"
+    assert victim.strongroom("approval", "show", act)["state"] == "waits"
     assert held.http("GET", "/victim/x/resolve/main/README.md").status == 200
 
 

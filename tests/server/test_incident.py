@@ -157,6 +157,8 @@ def test_what_a_principal_read_is_all_of_it_and_nothing_else(case, tmp_path):
     assert found["compartments"] == sorted({"config", "docs", "weights", "logs"}) and found["partners"] == []
     # A path that a reader does not see is nothing that was denied: the repository was asked, and shown without it.
     assert (case.whole.denied, case.narrow.denied, found["denied"]) == (2, 2, 2)
+    absent = {(each["repo"], each["path"]): each["times"] for each in found["absent"]}
+    assert absent["admin/one", "logs/run-quokka.txt"] == 1, absent
     read = {each["path"]: each for each in found["read"]}
     # The client cut the one: what left is told. Of the other nobody knows, so it counts as read to its end.
     assert read["long.md"]["unfinished"] == 0 and case.cut <= read["long.md"]["sent"] < LONG

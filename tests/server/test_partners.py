@@ -9,12 +9,9 @@ from datetime import datetime
 import pytest
 
 from conftest import PROGRAM, STORES, Person, Server, commit, policies
-from fleet import Fleet
-from postgres import programs
+from fleet import fleet_with
 from test_promises import SlowDownload
 from test_shares import CONFIG, DOCS, make, records, same
-from weed import HAPROXY
-from weed import PROGRAM as WEED
 
 README = "/admin/llm/resolve/main/README.md"
 LONG = "/admin/long/resolve/main/long.md"
@@ -424,13 +421,7 @@ def test_whoever_becomes_one_of_a_partners_people_is_given_what_it_has_by_two(ma
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    if not (programs() and WEED.exists() and HAPROXY):
-        pytest.skip("--without postgres, s3 or haproxy")
-    made = Fleet(tmp_path_factory.mktemp("fleet"))
-    made.owner.http("POST", "/api/repos/create", {"name": "long", "organization": "admin"})
-    commit(made.owner, "admin/long", {"README.md": b"words", "long.md": os.urandom(SIZE)})
-    yield made
-    made.remove()
+    yield from fleet_with(tmp_path_factory, "long", {"README.md": b"words", "long.md": os.urandom(SIZE)})
 
 
 def test_a_lapse_a_removal_and_a_lock_hold_on_all_replicas(fleet):

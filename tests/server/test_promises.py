@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Person, commit, with_budgets
+from conftest import Person, commit, with_budgets, waiting
 
 FILES = {
     "README.md": b"# public words\n",
@@ -296,8 +296,7 @@ def test_break_glass_gives_an_age_file_that_the_stock_age_opens(server, owner, r
     for name in ("breaker", "steward"):
         for compartment in ("weights", "docs"):
             server.agreed("role", "allow", name, "key.recover", "--compartment", compartment, "--namespace", "admin")
-    waits = re.search(r"approval approve (\d+)", glass.strongroom(*arguments, fails=True).stderr)
-    server.second().strongroom("approval", "approve", waits[1])
+    server.second().strongroom("approval", "approve", waiting(glass.strongroom(*arguments, fails=True).stderr))
     glass.strongroom(*arguments)
     opened = subprocess.run(["age", "-d", "-i", identity, out], capture_output=True, check=True).stdout
     assert opened == FILES["model.safetensors"]

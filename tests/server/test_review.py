@@ -9,13 +9,10 @@ from datetime import datetime
 import pytest
 
 from conftest import PROGRAM, Person, Server, commit, policies
-from fleet import Fleet
-from postgres import programs
+from fleet import fleet_with
 from test_partners import readable
 from test_promises import SlowDownload
 from test_shares import records
-from weed import HAPROXY
-from weed import PROGRAM as WEED
 
 SIZE = 12_000_000
 
@@ -302,13 +299,7 @@ def test_a_partner_that_is_due_soon_is_told_of_beside_the_list(server, owner, ac
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    if not (programs() and WEED.exists() and HAPROXY):
-        pytest.skip("--without postgres, s3 or haproxy")
-    made = Fleet(tmp_path_factory.mktemp("fleet"))
-    made.owner.http("POST", "/api/repos/create", {"name": "llm", "organization": "admin"})
-    commit(made.owner, "admin/llm", {"README.md": b"words", "long.md": os.urandom(SIZE)})
-    yield made
-    made.remove()
+    yield from fleet_with(tmp_path_factory, "llm", {"README.md": b"words", "long.md": os.urandom(SIZE)})
 
 
 def test_a_review_ends_once_and_on_all_replicas_and_use_on_any_of_them_is_seen_on_each(fleet):

@@ -12,12 +12,9 @@ import urllib.request
 
 import pytest
 
-from conftest import PROGRAM, STORES, Person, commit
-from fleet import Fleet
-from postgres import programs
+from conftest import PROGRAM, STORES, Person, commit, waiting
+from fleet import fleet_with
 from test_promises import SlowDownload
-from weed import HAPROXY
-from weed import PROGRAM as WEED
 
 DOCS = {"README.md": b"---\nlicense: mit\n---\n# public words\n", "notes/plan.md": b"the plan\n", "notes/deep/more.md": b"more\n"}
 CONFIG = {"config.json": b'{"layers": 2}', "tokenizer/vocab.txt": b"a\nb\n", ".gitattributes": b"*.bin binary\n"}
@@ -59,8 +56,8 @@ def agreed(owner, at, *arguments):
     """A share by the owner; of what two must agree on, a second maintainer does."""
     command = ["share", "create", at, *arguments]
     done = owner.run([PROGRAM, *command, "--json"], fails=None)
-    waits = re.search(r"approval approve (\d+)", done.stderr)
-    if not waits:
+    number = waiting(done.stderr)
+    if not number:
         assert done.returncode == 0, f"{command}\n{done.stderr}\n{owner.server.log()}"
         return json.loads(done.stdout)
     server = owner.server
@@ -68,7 +65,7 @@ def agreed(owner, at, *arguments):
     if not hasattr(server, "maintained"):
         server.owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
         server.maintained = True
-    made = second.strongroom("approval", "approve", waits[1])["done"]
+    made = second.strongroom("approval", "approve", number)["done"]
     return {**made, **owner.strongroom("share", "token", made["id"])}
 
 
@@ -742,14 +739,9 @@ def test_a_sealed_delivery_is_cut_with_its_share_and_keeps_to_the_recipient_it_w
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    if not (programs() and WEED.exists() and HAPROXY):
-        pytest.skip("--without postgres, s3 or haproxy")
-    made = Fleet(tmp_path_factory.mktemp("fleet"))
-    made.owner.http("POST", "/api/repos/create", {"name": "llm", "organization": "admin"})
-    commit(made.owner, "admin/llm", {"README.md": b"words", "long.md": os.urandom(12_000_000)})
-    made.person("partner")
-    yield made
-    made.remove()
+    for made in fleet_with(tmp_path_factory, "llm", {"README.md": b"words", "long.md": os.urandom(12_000_000)}):
+        made.person("partner")
+        yield made
 
 
 def test_a_share_has_one_count_one_clock_and_one_end_on_all_replicas(fleet):

@@ -15,6 +15,7 @@ use crate::act::{Act, ActChange, Decision, Deed};
 use crate::change::Change;
 use crate::credential::Subject;
 use crate::dual::{hands, lives, names};
+use crate::lapse::begun;
 use crate::log::Record;
 use crate::policy::PrincipalId;
 use crate::server::{Core, now_ms};
@@ -235,24 +236,20 @@ impl Core {
         loop {
             tokio::time::sleep(OVER_EVERY).await;
             let Some(core) = core.upgrade() else { return };
-            let over = |state: &State| {
+            let ended = {
+                let state = core.state.read();
                 let mut waiting = state.acts.iter().filter(|(_, act)| act.decided.is_none());
-                waiting.find(|(_, act)| !act.waits(now_ms())).map(|(id, act)| (*id, act.principal.0))
+                let over = waiting.find(|(_, act)| !act.waits(now_ms()));
+                over.map(|(id, act)| {
+                    let who = names(&state, &[act.principal.0].into());
+                    let record = begun(&state, "approval.expire", format!("approval {id}, asked by {who}"));
+                    let change = ActChange::Decided(*id, Decision::Expired, record.time_ms);
+                    (record, vec![Change::Act(change)])
+                })
             };
-            if over(&core.state.read()).is_none() {
-                continue;
-            }
-            let ended = core.changed(|state, record| {
-                record.action = "approval.expire".to_owned();
-                record.outcome = "done".to_owned();
-                // Another keeper may have been faster.
-                let change = over(state).map(|(id, principal)| {
-                    record.subject = Some(format!("approval {id}, asked by {}", names(state, &[principal].into())));
-                    Change::Act(ActChange::Decided(id, Decision::Expired, record.time_ms))
-                });
-                Ok(((), change.into_iter().collect()))
-            });
-            if let Err(error) = ended.await {
+            if let Some(ended) = ended
+                && let Err(error) = core.lapse(ended).await
+            {
                 tracing::warn!(%error, "an act that is over is not ended yet");
             }
         }

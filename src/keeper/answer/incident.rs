@@ -1,7 +1,5 @@
 //! `incident`: opened, and its evidence given out. What is signed is computed here, from the log and from nothing that is asked.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_audit::note::Signer;
 use strongroom_domain::Action;
@@ -11,15 +9,14 @@ use strongroom_protocol::{Call, Credential, Refusal};
 use super::about;
 use super::admin::Outcome;
 use super::authorize::may;
+use super::evidence::Proved;
 use super::people::{time, user};
 use super::unavailable;
 use crate::change::Change;
 use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
 use crate::incident::{Digest, FORMAT, Header, Replay, Who, from_address, is_of, statement};
-use crate::log::{
-    Filter, LOOKED_AT_MAX, Proofs, Record, RecordKey, ShareFilter, Step, StoredLeaf, history, leaf_at, search,
-};
+use crate::log::{Filter, LOOKED_AT_MAX, Record, ShareFilter, Step, StoredLeaf, history, leaf_at, search};
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
 
@@ -316,29 +313,23 @@ impl Core {
 
 /// A page of evidence.
 struct Evidence<'a> {
-    core: &'a Core,
     scope: &'a IncidentScope,
-    proofs: std::collections::BTreeMap<u64, Proofs<'a>>,
+    proved: Proved<'a>,
     entries: Vec<String>,
     bytes: usize,
 }
 
 impl<'a> Evidence<'a> {
     fn new(core: &'a Core, scope: &'a IncidentScope) -> Self {
-        Self { core, scope, proofs: Default::default(), entries: Vec::new(), bytes: 0 }
+        Self { scope, proved: Proved::new(core), entries: Vec::new(), bytes: 0 }
     }
 
     /// A record, its leaf, the key that opens this leaf and no other, and the proof that it is in the log.
     async fn add(&mut self, leaf: &StoredLeaf, record: &Record) -> Result<(), Refusal> {
-        let (core, size) = (self.core, self.scope.size(leaf.log));
-        let new = || Proofs::new(&core.database.reader, leaf.log, size);
-        let proof = self.proofs.entry(leaf.log).or_insert_with(new).inclusion(leaf.seq).await.map_err(unavailable)?;
+        let proof = self.proved.proof(leaf, self.scope.size(leaf.log)).await?;
         let proof = proof.ok_or_else(|| Refusal::Invalid("a record beyond the checkpoint".to_owned()))?;
-        let key = RecordKey::of(&core.keys, (leaf.log, leaf.seq));
-        let entry = json!({
-            "key": STANDARD.encode(key.expose()), "leaf": STANDARD.encode(leaf.to_bytes()),
-            "proof": proof.iter().map(|hash| STANDARD.encode(hash.0)).collect::<Vec<_>>(), "record": record,
-        });
+        let (key, leaf) = self.proved.opened(leaf);
+        let entry = json!({"key": key, "leaf": leaf, "proof": proof, "record": record});
         let entry = entry.to_string();
         self.bytes += entry.len();
         self.entries.push(entry);

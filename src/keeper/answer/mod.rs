@@ -9,6 +9,7 @@ mod audit;
 mod authorize;
 mod claim;
 mod decoy;
+mod evidence;
 mod incident;
 mod list;
 mod metrics;

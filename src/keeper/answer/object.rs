@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use strongroom_domain::{Action, Compartment};
-use strongroom_envelope::{Header, Identity};
+use strongroom_envelope::{Header, Identity, Recipient};
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
 
 use super::authorize::writes;
@@ -118,18 +118,31 @@ impl Core {
                 let part = part.filter(|_| live.action == Action::KeyRecover).ok_or(Refusal::NotFound)?;
                 record.compartments = vec![part.to_string()];
                 self.witnessed(grant, part)?;
-                let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
-                let keys = self.keys_of(state, &live)?;
-                let identity = &keys.part(Part::Compartment(part)).identity;
                 // An identity made for this one object: what leaves opens nothing else.
                 let fresh = Identity::generate();
-                let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
-                record.piece = self.piece(&live, part, &key, &object, 0..object.size);
-                let header = Header::seal(&key, &[fresh.to_recipient()]).map_err(invalid)?;
-                Ok((SecretText::new(fresh.to_secret_text().to_string()), header.as_bytes().to_vec()))
+                let header = self.given_out(state, &live, (part, &object), fresh.to_recipient(), record)?;
+                Ok((SecretText::new(fresh.to_secret_text().to_string()), header))
             })
             .await?;
         Ok(Reply::Recovered(recovered.0, recovered.1))
+    }
+
+    /// The header of a whole object for another recipient; that it is given out is counted.
+    pub(super) fn given_out(
+        &self,
+        state: &State,
+        live: &Live,
+        (part, object): (Compartment, &ObjectRef),
+        to: Recipient,
+        record: &mut Record,
+    ) -> Result<Vec<u8>, Refusal> {
+        let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
+        let keys = self.keys_of(state, live)?;
+        let identity = &keys.part(Part::Compartment(part)).identity;
+        // Rewrapped in two steps: by its file key the object is known to who counts.
+        let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
+        record.piece = self.piece(live, part, &key, object, 0..object.size);
+        Ok(Header::seal(&key, &[to]).map_err(invalid)?.as_bytes().to_vec())
     }
 
     pub(super) fn answer_rewrap(&self, grant: GrantId, envelopes: Vec<Rewrapped>) -> Result<Reply, Refusal> {

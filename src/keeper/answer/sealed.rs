@@ -1,13 +1,11 @@
 //! `DeliverSealed`: a file for a partner's own recipient. The keeper re-wraps the header; no file key leaves it.
 
 use strongroom_domain::Action;
-use strongroom_envelope::Header;
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply};
 
 use super::cut;
 use super::object::describe;
 use crate::grants::Live;
-use crate::keys::Part;
 use crate::server::Core;
 use crate::share::Share;
 use crate::state::State;
@@ -50,12 +48,7 @@ impl Core {
                     Refusal::Forbidden("only a share that was made with --sealed is delivered so".to_owned())
                 })?;
                 self.witnessed(grant, part)?;
-                let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
-                let keys = self.keys_of(state, &live)?;
-                let identity = &keys.part(Part::Compartment(part)).identity;
-                let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
-                record.piece = self.piece(&live, part, &key, &object, 0..object.size);
-                Ok(Header::seal(&key, &[recipient]).map_err(invalid)?.as_bytes().to_vec())
+                self.given_out(state, &live, (part, &object), recipient, record)
             })
             .await?;
         Ok(Reply::Envelopes(vec![header]))

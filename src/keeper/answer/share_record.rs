@@ -11,9 +11,10 @@ use strongroom_protocol::Refusal;
 use strongroom_protocol::admin::Cursor;
 
 use super::admin::Outcome;
+use super::evidence::Proved;
 use super::unavailable;
 use crate::credential::Subject;
-use crate::log::{Filter, Proofs, Record, RecordKey, ShareFilter, search};
+use crate::log::{Filter, Record, ShareFilter, search};
 use crate::server::Core;
 use crate::share_record::{Entry, Page, statement};
 use crate::state::State;
@@ -65,22 +66,17 @@ impl Core {
         let share = Some(ShareFilter { id, tokens, repo: Some(number("repo")) });
         let filter = Filter { share, before, limit: PAGE, ..Filter::default() };
         let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-        let mut proofs = BTreeMap::<u64, Proofs<'_>>::new();
+        let mut proved = Proved::new(self);
         let (mut entries, mut bytes, mut next) = (Vec::new(), 0, found.next.map(|place| place.to_string()));
         for (place, leaf, record) in &found.found {
             let size = sizes.get(&leaf.log).copied().unwrap_or(0);
             let (Some(event), true) = (record.share_event, record.share == Some(id) && leaf.seq < size) else {
                 continue;
             };
-            let new = || Proofs::new(&self.database.reader, leaf.log, now_size(&now, leaf.log));
-            let proof = proofs.entry(leaf.log).or_insert_with(new).inclusion(leaf.seq).await.map_err(unavailable)?;
+            let proof = proved.proof(leaf, now_size(&now, leaf.log)).await?;
             let proof = proof.ok_or_else(|| unavailable("a record beyond the checkpoint"))?;
-            let own = (record.principal_id == Some(principal)).then(|| {
-                let key = RecordKey::of(&self.keys, (leaf.log, leaf.seq));
-                (STANDARD.encode(key.expose()), STANDARD.encode(leaf.to_bytes()))
-            });
+            let own = (record.principal_id == Some(principal)).then(|| proved.opened(leaf));
             bytes += own.as_ref().map_or(0, |(_, leaf)| leaf.len()) + 64 * proof.len() + 200;
-            let proof = proof.iter().map(|hash| STANDARD.encode(hash.0)).collect();
             let (log, seq, leaf_hash) = (leaf.log, leaf.seq, STANDARD.encode(leaf.hash().0));
             entries.push(Entry { event, log, seq, leaf_hash, proof, own });
             if bytes > PAGE_BYTES {

@@ -1,13 +1,11 @@
 //! Verifying a bundle with nothing but the log's public key.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
-use strongroom_audit::note::{NoteError, VerifierKey};
-use strongroom_audit::{Checkpoint, Hash, proof};
+use strongroom_audit::Hash;
+use strongroom_audit::note::VerifierKey;
 use strongroom_protocol::admin::Cursor;
 use strongroom_protocol::incident::{IncidentScope, Subject};
 
@@ -15,7 +13,7 @@ use super::bundle::{Digest, FORMAT, Header, statement};
 use super::reach::{Replay, Who};
 use crate::did::Did;
 use crate::effect::Effect;
-use crate::log::{Record, RecordKey, StoredLeaf, origin};
+use crate::log::{Record, RecordKey, Roots, RootsError, StoredLeaf};
 use crate::policy::PolicyError;
 
 /// Why a bundle is not believed.
@@ -25,8 +23,8 @@ pub enum BundleError {
     #[error("line {0} is not a line of a bundle, or was changed: {1}")]
     Line(u64, String),
     /// A checkpoint.
-    #[error("the checkpoint of {0}: {1}")]
-    Checkpoint(String, NoteError),
+    #[error(transparent)]
+    Checkpoint(#[from] RootsError),
     /// A record that is not in the log.
     #[error("line {0}: the record is NOT in the log at its place")]
     Proof(u64),
@@ -68,7 +66,7 @@ pub struct Verifier {
     key: VerifierKey,
     text: String,
     header: Header,
-    roots: BTreeMap<u64, Checkpoint>,
+    roots: Roots,
     policy: Digest,
     activity: Digest,
     steps: Option<(u64, bool, u64, u64)>,
@@ -122,19 +120,7 @@ impl Verifier {
         if header.format != FORMAT {
             return Err(BundleError::Line(1, format!("the format is not {FORMAT}")));
         }
-        let mut roots = BTreeMap::new();
-        if header.checkpoints.len() != header.scope.sizes.len() {
-            return Err(BundleError::Line(1, "as many checkpoints as logs".to_owned()));
-        }
-        for ((log, size), note) in header.scope.sizes.iter().zip(&header.checkpoints) {
-            let name = origin(key.name(), *log);
-            let wrong = |error| BundleError::Checkpoint(name.clone(), error);
-            let checkpoint = Checkpoint::open(note, &key.named(&name).map_err(wrong)?).map_err(wrong)?;
-            if checkpoint.size != *size {
-                return Err(BundleError::Line(1, format!("the checkpoint of {name} is of another size")));
-            }
-            roots.insert(*log, checkpoint);
-        }
+        let roots = Roots::open(&key, &header.scope.sizes, &header.checkpoints)?;
         let whose = Who::of(&header.scope.subject);
         Ok(Self {
             key,
@@ -166,9 +152,9 @@ impl Verifier {
         let hashed = Hash::leaf(&stored);
         let leaf = StoredLeaf::from_bytes(&stored).map_err(|error| BundleError::Line(line, error.to_string()))?;
         let path: Vec<Hash> = entry.proof.iter().map(hash).collect::<Result<_, _>>()?;
-        let checkpoint = self.roots.get(&leaf.log).ok_or(BundleError::Proof(line))?;
-        proof::verify_inclusion(leaf.seq, checkpoint.size, hashed, &path, checkpoint.root)
-            .map_err(|_| BundleError::Proof(line))?;
+        if !self.roots.holds((leaf.log, leaf.seq), hashed, &path) {
+            return Err(BundleError::Proof(line));
+        }
         let key = bytes(&entry.key)?.try_into().map_err(|_| BundleError::Record(line))?;
         let record = leaf.open_with(&RecordKey::from_bytes(key)).map_err(|_| BundleError::Record(line))?;
         let columns = (leaf.time_ms, &leaf.action, &leaf.outcome, leaf.generation);

@@ -107,6 +107,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of what the keeper does by itself, whoever asked or nobody.
+    pub fn own(action: &str, time_ms: i64, generation: u64) -> Self {
+        let (action, outcome) = (action.to_owned(), "done".to_owned());
+        Self { time_ms, action, outcome, generation, ..Self::default() }
+    }
+
     /// A record beside this one: with what it is about, an actor crossed the soft line of a budget.
     pub fn warning(&self, budget: Budget) -> Self {
         Self {
