@@ -184,7 +184,6 @@ def test_a_forger_with_the_logs_own_key_gets_no_cosignature_for_a_second_history
         ("nothing", "", (400, None, None)),
         ("what is no text", b"\xff\xfe", (400, None, None)),
         ("64 hashes", log.asked(20, LEAVES[:30], [b"\0" * 32] * 64), (400, None, None)),
-        ("too much", "old 20\n" + "A" * 200_000, (413, None, None)),
     ]:
         status, kind, body = witness.ask(asked)
         expected, kind_expected, body_expected = answer
@@ -192,6 +191,11 @@ def test_a_forger_with_the_logs_own_key_gets_no_cosignature_for_a_second_history
         assert "\u2014" not in body, f"{what} was signed"
         assert kind_expected in (None, kind) and body_expected in (None, body), what
     assert witness.ask("", method="GET")[0] == 405
+    # More than a request may have is not read to its end: the answer comes, or the connection is over.
+    try:
+        assert witness.ask("old 20\n" + "A" * 2_000_000)[0] == 413
+    except OSError:
+        pass
     # None of it moved what the witness has; the same tree again has a newer time.
     assert witness.ask(log.asked(20, LEAVES[:20]))[0] == 200
     assert witness.ask(log.asked(20, LEAVES[:40]))[0] == 200

@@ -188,14 +188,8 @@ impl Core {
     }
 
     async fn note_witness(&self, action: &str, outcome: &str, reason: &str) -> Result<(), WitnessError> {
-        let record = Record {
-            time_ms: now_ms(),
-            action: action.to_owned(),
-            outcome: outcome.to_owned(),
-            reason: reason.to_owned(),
-            generation: self.state.read().generation,
-            ..Record::default()
-        };
+        let (outcome, reason) = (outcome.to_owned(), reason.to_owned());
+        let record = Record { outcome, reason, ..Record::own(action, now_ms(), self.state.read().generation) };
         self.log.append(Entry { record, ..Entry::default() }).await?;
         Ok(())
     }
