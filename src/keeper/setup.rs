@@ -146,10 +146,12 @@ pub const TABLES: &[&str] = &[
     "token_network",
     "audit_tile",
     "audit_head",
+    "denied",
 ];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0001_first.sql"),
+    include_str!("../../migrations/keeper/0003_denials.sql"),
     #[cfg(feature = "rehearsal")]
     include_str!("../../migrations/rehearsal/keeper.sql"),
 ];
@@ -267,7 +269,7 @@ async fn start(
     }
     let rules_of_alerts = AlertRules::from_toml(&settings.alerts)?;
     let tells_trouble = rules_of_alerts.every_ms(AlertKind::Audit).is_some();
-    let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts));
+    let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts, database.is_shared()));
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone(), alarms).await?;
     let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
     let rules = Effect::Rules { model, roles, dual_control };
