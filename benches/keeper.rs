@@ -41,6 +41,8 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         dual_control: DUAL_CONTROL.to_owned(),
         budgets: include_str!("../policies/budgets.toml").to_owned(),
         alerts: include_str!("../policies/alerts.toml").to_owned(),
+        witness: include_str!("../policies/witness.toml").to_owned(),
+        witnesses: Vec::new(),
     }
 }
 

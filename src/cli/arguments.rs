@@ -16,6 +16,7 @@ mod repo;
 mod review;
 mod seal;
 mod share;
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub use repo::Repo;
 pub use review::Review;
 pub use seal::{Seal, Unseal};
 pub use share::{NewShare, Pull, Share, Starts};
+pub use witness::Witness;
 
 /// A private repository server for AI models and datasets that assumes it will be broken into.
 #[derive(Parser)]
@@ -138,7 +140,7 @@ pub enum Command {
     Review(Review),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
-    /// The log: search, timeline, who, what, verify, prove, export, checkpoint
+    /// The log: search, timeline, who, what, verify, prove, export, checkpoint; and, on another machine, witness
     #[command(subcommand)]
     Audit(Audit),
     /// Alerts: what was raised: list
@@ -175,11 +177,11 @@ pub enum Command {
         /// The configuration as JSON
         config: String,
     },
-    /// What delivers alerts to one sink (started by the keeper)
+    /// What delivers alerts to one sink, or asks one witness (started by the keeper)
     #[command(hide = true)]
     Courier {
-        /// The sink as JSON
-        sink: String,
+        /// What for, as JSON
+        errand: String,
     },
     /// The exposed process (started by the supervisor)
     #[command(hide = true)]

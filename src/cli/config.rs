@@ -3,6 +3,7 @@
 
 mod alerts;
 mod file;
+mod witness;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::arguments::Server;
 use crate::check::Places;
 use alerts::AlertsFile;
 use file::{File, ObjectsFile};
+use witness::WitnessFile;
 
 /// In a data directory whose root key is in shares: an empty file, so that no flag needs to be repeated.
 pub const SHARES_MARK: &str = "root-key-in-shares";
@@ -87,8 +89,14 @@ pub struct Config {
     pub alert_rules: String,
     /// Text of `policies/compartments.toml`.
     pub compartments: String,
+    /// Text of `policies/witness.toml`.
+    pub witness_rules: String,
     /// Where alerts go.
     pub alerts: AlertsFile,
+    /// Who cosigns the log.
+    pub witnesses: Vec<WitnessFile>,
+    /// How often they are asked.
+    pub witness_every: Duration,
 }
 
 fn home(variable: &str, below: &str) -> Result<PathBuf, Failed> {
@@ -190,6 +198,12 @@ impl Config {
             budgets: policy("budgets.toml", include_str!("../../policies/budgets.toml"))?,
             alert_rules: policy("alerts.toml", include_str!("../../policies/alerts.toml"))?,
             compartments: policy("compartments.toml", include_str!("../../policies/compartments.toml"))?,
+            witness_rules: policy("witness.toml", include_str!("../../policies/witness.toml"))?,
+            witnesses: {
+                witness::check(&file.witness)?;
+                file.witness
+            },
+            witness_every: file.audit.witness_every,
             alerts: {
                 file.alerts.sinks()?;
                 file.alerts
@@ -268,6 +282,8 @@ impl Config {
             dual_control: self.dual_control.clone(),
             budgets: self.budgets.clone(),
             alerts: self.alert_rules.clone(),
+            witness: self.witness_rules.clone(),
+            witnesses: self.witnesses.iter().map(WitnessFile::key).collect::<Result<_, _>>()?,
         })
     }
 

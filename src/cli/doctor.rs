@@ -2,6 +2,7 @@
 
 mod alerts;
 mod policies;
+mod witness;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -91,7 +92,9 @@ pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
     }
     // Both are the keeper's, and the secret that signs alerts is its user's.
     if only != Some(Only::Gate) {
-        for (refused, what, mend) in policies::examine(config).into_iter().chain(alerts::examine(config)) {
+        for (refused, what, mend) in
+            policies::examine(config).into_iter().chain(alerts::examine(config)).chain(witness::examine(config))
+        {
             add(refused, what, mend);
         }
     }

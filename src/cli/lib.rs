@@ -19,6 +19,7 @@ mod root;
 mod rotate;
 mod serve;
 mod show;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ mod path;
 mod probed;
 mod revision;
 mod wire;
+mod witness;
 
 pub use action::{Action, Role};
 pub use alerts::{AlertKind, AlertRules, AlertsError, DecoyLock};
@@ -36,3 +37,4 @@ pub use network::{Network, NetworkError};
 pub use path::{PathError, RepoPath};
 pub use probed::is_probed;
 pub use revision::{Revision, RevisionError};
+pub use witness::{Required, WitnessError, WitnessRules};

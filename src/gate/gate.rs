@@ -129,6 +129,8 @@ impl Gate {
 /// earlier under the same `casUrl`; its epoch is a week.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const LEFTOVER_MS: i64 = 9 * 24 * 3600 * 1000;
+/// When the first sweep begins, after a start: it looks at every payload, and those who waited for the start ask first.
+const SWEEP_FIRST: Duration = Duration::from_secs(15);
 /// A stop waits so long for streams in flight, and then for the records of those that it cut.
 const DRAIN: Duration = Duration::from_secs(10);
 const LAST_RECORDS: Duration = Duration::from_secs(3);
@@ -255,6 +257,7 @@ async fn run(
 }
 
 async fn sweep(gate: Arc<Gate>) {
+    tokio::time::sleep(SWEEP_FIRST).await;
     loop {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);

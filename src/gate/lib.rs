@@ -17,8 +17,10 @@ mod share;
 mod stream;
 pub mod traces;
 mod watch;
+mod witness;
 
 pub use gate::{ServeError, Settings, serve};
 pub use http::Deadlines;
 pub use sandbox::{Outgoing, Sandbox, check as check_sandbox, enter as enter_sandbox};
 pub use strongroom_storage::{S3, S3Error};
+pub use witness::{WitnessAnswer, WitnessPlace, serve as serve_witness};

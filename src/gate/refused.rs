@@ -132,6 +132,16 @@ impl From<Refusal> for Refused {
             Refusal::Later(seconds) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with_header(header::RETRY_AFTER, seconds.to_string())
             }
+            Refusal::WitnessStale(_, seconds) => {
+                let body = serde_json::json!({"error": &text, "reason": "witness_stale", "retry_after": seconds});
+                let refused = Self { code: Some("WitnessStale"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) };
+                refused.with_body(body).with_header(header::RETRY_AFTER, seconds.to_string())
+            }
+            Refusal::WitnessConflict(_) => {
+                let body = serde_json::json!({"error": &text, "reason": "witness_conflict"});
+                let refused = Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
+                Self { code: Some("WitnessConflict"), ..refused }.with_body(body)
+            }
             Refusal::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             Refusal::Unavailable(why) => {
                 tracing::error!(why, "keeper unavailable");

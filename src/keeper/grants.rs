@@ -1,6 +1,6 @@
 //! Grants that live: what was decided, and until when it holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use strongroom_domain::{Action, Compartment};
 use strongroom_protocol::{Call, GrantId, Purpose};
@@ -35,6 +35,8 @@ pub struct Live {
     pub call: Call,
     /// As the client wrote it.
     pub revision: Option<String>,
+    /// Compartments that were opened and are open only while the log is witnessed.
+    pub witnessed: BTreeSet<Compartment>,
 }
 
 /// The live grants of one gate.

@@ -39,6 +39,7 @@ mod state;
 mod ticket;
 mod token;
 mod waiting;
+mod witness;
 
 pub use inspect::{InspectedKeys, InspectedRepo, InspectedRotation, Inspection};
 pub use rewrap::{RewrapError, rewrap};
@@ -49,3 +50,4 @@ pub use setup::{
 };
 pub use sinks::{SinkError, Undelivered};
 pub use waiting::{Waiting, protect, split};
+pub use witness::{Heard, WitnessError};

@@ -63,7 +63,7 @@ pub fn decided(refusal: Option<&Refusal>) {
 }
 
 /// All of it; what only the core knows is given.
-pub fn text(log_size: u64, generation: u64, grants: usize) -> String {
+pub fn text(log_size: u64, generation: u64, grants: usize, (age_s, conflicts): (u64, usize)) -> String {
     let mut text = Text::default();
     let counter = "counter";
     let name = "strongroom_log_records_total";
@@ -78,6 +78,10 @@ pub fn text(log_size: u64, generation: u64, grants: usize) -> String {
     text.histogram("strongroom_log_group_records", "Records of one durable transaction.", &GROUP, 1.0);
     text.histogram("strongroom_log_append_seconds", "How long answers waited for their record.", &APPEND, 1e6);
     text.single("strongroom_log_size", "gauge", "Records in the audit log.", log_size);
+    let what = "Since the witness that was longest away cosigned the log; since the start, where it did not yet.";
+    text.single("strongroom_witness_age_seconds", "gauge", what, age_s);
+    let what = "Witnesses that have seen of the log what can't be.";
+    text.single("strongroom_witness_conflicts", "gauge", what, conflicts);
     text.single("strongroom_policy_generation", "gauge", "Changes of policy so far.", generation);
     text.single("strongroom_grants_live", "gauge", "Grants that hold.", grants);
     text.single("strongroom_budget_refusals_total", counter, "Readings refused by a budget.", OVER_BUDGET.get());

@@ -25,6 +25,7 @@ use crate::seal::SEALED;
 use crate::setup::{self, Settings, SetupError};
 use crate::state::State;
 use crate::waiting::Waiting;
+use crate::witness::Witnesses;
 
 /// Questions of one gate that are answered at once; the rest wait in its socket.
 const AT_ONCE: usize = 512;
@@ -58,6 +59,8 @@ pub struct Core {
     pub(crate) budgets: Arc<Budgets>,
     /// What a touch of a decoy stops.
     pub(crate) decoy_lock: DecoyLock,
+    /// Who cosigns the log, and what is opened only then.
+    pub(crate) witnesses: Witnesses,
     /// Whether a log that can't be written is said to sinks.
     pub(crate) tells_trouble: bool,
     pub(crate) grants: Mutex<Grants>,

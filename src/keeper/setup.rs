@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use sqlx::Row;
+use strongroom_audit::cosignature::CosignerKey;
 use strongroom_database::{Database, Remote, Source};
 use strongroom_domain::{
-    AlertKind, AlertRules, AlertsError, BudgetFileError, Budgets, DualControl, DualControlError, Role, check_namespace,
+    AlertKind, AlertRules, AlertsError, BudgetFileError, Budgets, DualControl, DualControlError, Role, WitnessError,
+    WitnessRules, check_namespace,
 };
 use strongroom_envelope::{Identity, Recipient};
 use strongroom_protocol::{Secret, SecretText};
@@ -28,6 +30,7 @@ use crate::seal::{self, SealChange};
 use crate::server::{Core, now_ms};
 use crate::state::{LoadError, Principal, Rules, State, Token, TokenBody};
 use crate::token;
+use crate::witness::Witnesses;
 
 /// What the keeper is told.
 #[derive(Debug, Clone)]
@@ -58,6 +61,10 @@ pub struct Settings {
     pub budgets: String,
     /// Text of `policies/alerts.toml`.
     pub alerts: String,
+    /// Text of `policies/witness.toml`.
+    pub witness: String,
+    /// The keys of those who may cosign the log.
+    pub witnesses: Vec<CosignerKey>,
 }
 
 /// Why the keeper does not start.
@@ -96,6 +103,9 @@ pub enum SetupError {
     /// What raises alerts.
     #[error(transparent)]
     Alerts(#[from] AlertsError),
+    /// What requires a witness.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// Not initialised.
     #[error("{0} holds no keeper database; run `strongroom init`")]
     Empty(PathBuf),
@@ -146,11 +156,13 @@ pub const TABLES: &[&str] = &[
     "token_network",
     "audit_tile",
     "audit_head",
+    "witnessed",
     "denied",
 ];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0001_first.sql"),
+    include_str!("../../migrations/keeper/0002_witness.sql"),
     include_str!("../../migrations/keeper/0003_denials.sql"),
     #[cfg(feature = "rehearsal")]
     include_str!("../../migrations/rehearsal/keeper.sql"),
@@ -267,6 +279,7 @@ async fn start(
     if sealed && unsealed.is_none() {
         return Err(SetupError::Sealed);
     }
+    let witnesses = Witnesses::new(WitnessRules::from_toml(&settings.witness)?, settings.witnesses.clone());
     let rules_of_alerts = AlertRules::from_toml(&settings.alerts)?;
     let tells_trouble = rules_of_alerts.every_ms(AlertKind::Audit).is_some();
     let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts, database.is_shared()));
@@ -294,6 +307,7 @@ async fn start(
         dual,
         budgets,
         decoy_lock,
+        witnesses,
         tells_trouble,
         grants: Mutex::new(Grants::default()),
         changing: tokio::sync::Mutex::new(()),

@@ -19,6 +19,7 @@ mod seal;
 mod secret;
 mod share;
 mod tile;
+mod witness;
 
 pub use access::{AccessCommand, AccessStatus, Asker};
 pub use alert::{AlertCommand, DecoyCommand, DecoySpec, Dispatch, Receipt};
@@ -32,3 +33,4 @@ pub use review::{Given, GivenAt, ReviewCommand};
 pub use seal::SealCommand;
 pub use secret::{Secret, SecretText};
 pub use share::{SHARE_WORDS, ShareCommand, ShareSpec, Shared};
+pub use witness::{Submission, Witnessed};

@@ -45,6 +45,12 @@ pub enum Refusal {
     /// Its repository's keys are being rotated: nothing was done, and in so many seconds it can be.
     #[error("the keys of this repository are being rotated; try again in {0} s")]
     Later(u64),
+    /// Too few witnesses cosigned the log of late for what is asked to be opened; in so many seconds it may be.
+    #[error("{0}")]
+    WitnessStale(String, u64),
+    /// A witness has seen of the log what can't be: it was rolled back, or there are two.
+    #[error("{0}")]
+    WitnessConflict(String),
     /// The grant is over: revoked, locked, released, or of another connection.
     #[error("the grant is over")]
     Over,

@@ -200,7 +200,7 @@ def test_an_address_inside_gets_nothing_unless_it_is_allowed(make_server, tmp_pa
     server = make_server(receiver.config(host=host, allow=["192.0.2.0/24"]))
     # Not only does the start say so: the delivery fails of it.
     within(15, lambda: "not delivered yet" in server.log(), server.log())
-    assert all("alerts.allow does not name it" in line for line in server.log().splitlines() if "not delivered yet" in line)
+    assert all("`allow` does not name it" in line for line in server.log().splitlines() if "not delivered yet" in line)
     assert not receiver.got and inside
     file = tmp_path / "refused.toml"
     for url in ("https://127.0.0.1:1/", "https://[::1]:1/", "https://169.254.169.254/", "https://localhost:1/", "https://[::ffff:10.0.0.1]/"):

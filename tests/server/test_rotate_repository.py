@@ -273,11 +273,15 @@ def test_rewrapped_and_re_encrypted_are_told_apart_by_what_lies_in_the_store(mak
     assert not headers() & old_headers
     assert counts == [rows(server, "catalog", f"SELECT COUNT(*) FROM {table}") for table in ("tree", "envelope", "content", "upload", "xorb", "commit_object", "ref")]
     assert seen(owner) == looked and stored(owner) == room
-    # Nothing of it is an orphan: the sweep at the start takes nothing.
+    # Nothing of it is an orphan: the sweep after the start, which begins 15 s later, takes nothing.
     assert rows(server, "catalog", "SELECT COUNT(*) FROM orphan") == [(0,)]
     server.stop()
+    swept = server.log().count("leftovers swept")
     server.start()
-    time.sleep(1)
+    until = time.monotonic() + 60
+    while server.log().count("leftovers swept") == swept:
+        assert time.monotonic() < until, "no sweep"
+        time.sleep(0.2)
     assert payloads(server) == files
     done = rotate(server, "--re-encrypt")
     assert done["rewrapped"] == 0 and done["re_encrypted"] == len(files)
@@ -286,7 +290,7 @@ def test_rewrapped_and_re_encrypted_are_told_apart_by_what_lies_in_the_store(mak
     assert seen(owner) == looked
     server.stop()
     server.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while lying(server).keys() & files.keys():
         assert time.monotonic() < until, "the sweep left old payloads"
         time.sleep(0.2)

@@ -197,7 +197,7 @@ def test_a_collector_inside_is_not_even_asked_unless_it_is_allowed(make_server, 
     server = make_server(to(collector, tmp_path / "policies", host=host, allow=["192.0.2.0/24"]))
     # Not only does the start say so: the delivery fails of it.
     within(15, lambda: "not delivered yet" in server.log(), server.log())
-    assert all("alerts.allow does not name it" in line for line in server.log().splitlines() if "not delivered yet" in line)
+    assert all("`allow` does not name it" in line for line in server.log().splitlines() if "not delivered yet" in line)
     with pytest.raises(BlockingIOError):
         listener.accept()
     # A start does not pass over an address that is inside for certain, nor over a CA that judges nothing.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use strongroom_audit::cosignature::CosignerKey;
 use strongroom_domain::{Compartment, RepoName};
 use strongroom_protocol::admin::Cursor;
 
-use super::{Kind, Remote};
+use super::{Kind, Remote, Witness};
 use crate::collector::Place;
 
 /// Which records; all that is given must match.
@@ -177,6 +178,9 @@ pub enum Audit {
         /// A checkpoint that was saved earlier: nothing before it may have changed
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+        /// A witness's key (NAME+ID+KEY): what it cosigned of each log must be the log's beginning; repeat for more
+        #[arg(long = "witness", value_name = "KEY")]
+        witnesses: Vec<CosignerKey>,
         /// The log's key, as it was saved earlier
         #[arg(long)]
         key: Option<String>,
@@ -198,8 +202,16 @@ pub enum Audit {
     },
     /// The log in its order, on standard output, a line a record
     Export(AuditExport),
+    /// On another machine: cosign the checkpoints of logs that only grow, by https (C2SP tlog-witness)
+    Witness(Witness),
     /// The newest signed checkpoint; save it elsewhere
     Checkpoint {
+        /// A witness's key (NAME+ID+KEY): the newest checkpoint that it cosigned, verified; repeat for those that must have
+        #[arg(long = "witness", value_name = "KEY")]
+        witnesses: Vec<CosignerKey>,
+        /// The log's key, as it was saved earlier
+        #[arg(long)]
+        key: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },

@@ -3,17 +3,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use strongroom_audit::cosignature::CosignerKey;
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::{Checkpoint, Hash, proof};
 use strongroom_protocol::admin::{AdminCommand, AuditQuery, WhatQuery, WhoQuery};
 
 use super::search::search;
 use super::send;
-use super::{export, timeline, verify};
+use super::{cosigned, export, timeline, verify};
 use crate::Failed;
 use crate::arguments::{Audit, AuditFilter};
 use crate::client::Client;
 use crate::show::{print, show};
+use crate::witness;
 
 /// `strongroom audit …`.
 ///
@@ -59,8 +61,12 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
             }
             Ok(())
         }
-        Audit::Checkpoint { remote } => {
-            let found = Client::new(&remote)?.admin("audit", &AdminCommand::AuditCheckpoint)?;
+        Audit::Witness(asked) => witness::run(&asked),
+        Audit::Checkpoint { witnesses, key, remote } => {
+            let mut found = Client::new(&remote)?.admin("audit", &AdminCommand::AuditCheckpoint)?;
+            if !witnesses.is_empty() {
+                found = cosigned_alone(&found, &checkpoint_key(&found, key.as_deref())?, &witnesses)?;
+            }
             if remote.json {
                 show(&found, true);
             } else {
@@ -86,15 +92,33 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
             show(&shown, remote.json);
             Ok(())
         }
-        Audit::Verify { from, key, database, remote } => {
+        Audit::Verify { from, witnesses, key, database, remote } => {
+            let against = verify::Against { kept: from.as_deref(), witnesses: &witnesses };
             let shown = match database {
-                Some(file) => verify::offline(&file, key.as_deref(), from.as_deref())?,
-                None => verify::online(&Client::new(&remote)?, key.as_deref(), from.as_deref())?,
+                Some(file) => verify::offline(&file, key.as_deref(), against)?,
+                None => verify::online(&Client::new(&remote)?, key.as_deref(), against)?,
             };
             show(&shown, remote.json);
             Ok(())
         }
     }
+}
+
+/// The cosigned checkpoint of each log, in the place of its newest.
+fn cosigned_alone(found: &Value, key: &VerifierKey, witnesses: &[CosignerKey]) -> Result<Value, Failed> {
+    let (mut notes, mut logs, mut size) = (Vec::new(), Vec::new(), 0);
+    for log in found["logs"].as_array().into_iter().flatten() {
+        let name = log["origin"].as_str().unwrap_or_default();
+        let key = key.named(name).map_err(|error| Failed(format!("key: {error}")))?;
+        let note = log["cosigned"]["checkpoint"].as_str();
+        let (checkpoint, by) = cosigned::open(note, &key, witnesses)?;
+        size += checkpoint.size;
+        notes.extend(note);
+        logs.push(json!({
+            "log": log["log"], "origin": name, "key": key.to_string(), "size": checkpoint.size, "checkpoint": note, "cosigned": by,
+        }));
+    }
+    Ok(json!({"checkpoint": notes.join("\n"), "size": size, "key": key.to_string(), "logs": logs}))
 }
 
 fn query(filter: AuditFilter) -> Result<AuditQuery, Failed> {

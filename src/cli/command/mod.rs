@@ -4,6 +4,7 @@ mod access;
 mod alert;
 mod approval;
 mod audit;
+mod cosigned;
 mod decoy;
 mod export;
 mod incident;
@@ -93,7 +94,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failed> {
             Ok(())
         }
         Some(Command::Keeper { config }) => serve::children::keeper(&config),
-        Some(Command::Courier { sink }) => serve::courier::run(&sink),
+        Some(Command::Courier { errand }) => serve::courier::run(&errand),
         Some(Command::Gate { config }) => serve::children::gate(&config),
     }
 }

@@ -1,5 +1,5 @@
 //! `audit verify`: every log's tree computed anew from its stored records, and held against signed checkpoints, against those
-//! that were kept, and against what the other logs say of it. Believes nothing but hashes and signatures.
+//! that were kept or cosigned, and against what the other logs say of it. Believes nothing but hashes and signatures.
 //!
 //! Records are read one after the other and forgotten: what is held of a log is its tree's right edge. What logs say of each
 //! other is collected first (some 60 bytes for each time that one names another), and then those that are named are read again.
@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use strongroom_audit::cosignature::CosignerKey;
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::tree::Edge;
 use strongroom_audit::{Checkpoint, Hash};
@@ -16,6 +17,7 @@ use strongroom_keeper::log::{CopiedLogs, Heads, StoredLeaf, origin};
 use strongroom_protocol::admin::AdminCommand;
 
 use super::audit::{checkpoint_key, decode};
+use super::cosigned;
 use crate::Failed;
 use crate::client::Client;
 
@@ -24,8 +26,20 @@ trait Source {
     /// The newest checkpoint of each log, by its number.
     fn newest(&mut self) -> Result<Vec<(u64, String)>, Failed>;
 
+    /// The newest cosigned checkpoint of a log, if there is one.
+    fn cosigned(&mut self, log: u64) -> Result<Option<String>, Failed>;
+
     /// Records of a log from a place on, in order, as many as come at once; none where there are no more.
     fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed>;
+}
+
+/// What the logs are held against beside their own checkpoints.
+#[derive(Clone, Copy)]
+pub struct Against<'a> {
+    /// Checkpoints that were kept in a file.
+    pub kept: Option<&'a Path>,
+    /// Witnesses that must have cosigned each log.
+    pub witnesses: &'a [CosignerKey],
 }
 
 fn damaged(what: impl std::fmt::Display) -> Failed {
@@ -44,6 +58,8 @@ enum By {
     Newest,
     /// A checkpoint that was kept in this file.
     Kept(String),
+    /// A checkpoint that witnesses cosigned.
+    Cosigned,
     /// A record of another log: its place, and that log's in the list.
     Record(u64, usize),
 }
@@ -91,12 +107,20 @@ impl<'a, S: Source> Verifier<'a, S> {
         self.logs.iter().position(|log| log.newest.origin == name)
     }
 
-    /// All of it, and against the checkpoints in a file.
-    fn verify(mut self, kept: Option<&Path>) -> Result<Value, Failed> {
-        let (mut dues, from) = match kept {
+    /// All of it, and against what else is known.
+    fn verify(mut self, against: Against<'_>) -> Result<Value, Failed> {
+        let (mut dues, from) = match against.kept {
             Some(file) => self.kept(file).map(|(dues, from)| (dues, Some(from)))?,
             None => (BTreeMap::new(), None),
         };
+        let mut cosigned = Vec::new();
+        if !against.witnesses.is_empty() {
+            for at in 0..self.logs.len() {
+                let (due, by) = self.cosigned(at, against.witnesses)?;
+                dues.entry(at).or_default().push(due);
+                cosigned.push(by);
+            }
+        }
         let mut named = Vec::new();
         for at in 0..self.logs.len() {
             self.read(at, dues.remove(&at).unwrap_or_default(), Some(&mut named))?;
@@ -112,12 +136,32 @@ impl<'a, S: Source> Verifier<'a, S> {
             let Checkpoint { origin, size, root } = &log.newest;
             json!({"origin": origin, "size": size, "root": root.to_string()})
         });
+        let each = each.enumerate().map(|(at, mut shown)| {
+            if let Some(by) = cosigned.get(at) {
+                shown["cosigned"] = by.clone();
+            }
+            shown
+        });
         let (each, size) = (each.collect::<Vec<_>>(), self.logs.iter().map(|log| log.newest.size).sum::<u64>());
         let mut shown = json!({"verified": true, "size": size, "key": self.key.to_string(), "logs": each});
         if let Some(from) = from {
             shown["from_size"] = from.into();
         }
         Ok(shown)
+    }
+
+    /// What witnesses say that a log is.
+    fn cosigned(&mut self, at: usize, witnesses: &[CosignerKey]) -> Result<(Due, Value), Failed> {
+        let Log { number, newest } = &self.logs[at];
+        let key = self.key.named(&newest.origin).map_err(|error| Failed(format!("key: {error}")))?;
+        let note = self.source.cosigned(*number)?;
+        let (checkpoint, by) = cosigned::open(note.as_deref(), &key, witnesses)?;
+        let Checkpoint { size, root, .. } = checkpoint;
+        if size > newest.size {
+            let had = format!("witnesses cosigned {size} records, and it has {} now", newest.size);
+            return Err(damaged(format!("the log {} was ROLLED BACK: {had}", newest.origin)));
+        }
+        Ok((Due { size, root, by: By::Cosigned }, json!({"size": size, "by": by})))
     }
 
     /// What a file of checkpoints says of each log, and of how many records all together.
@@ -203,6 +247,9 @@ impl<'a, S: Source> Verifier<'a, S> {
         damaged(match &due.by {
             By::Newest => format!("the {size} records of {name} are not those of its checkpoint"),
             By::Kept(saved) => format!("the log {name} was CHANGED: its first {size} records are not those {saved}"),
+            By::Cosigned => {
+                format!("the log {name} was CHANGED: its first {size} records are not those that were cosigned")
+            }
             By::Record(seq, by) => {
                 let by = &self.logs[*by].newest.origin;
                 let what = format!("its first {size} records are not those that record {seq} of {by} names");
@@ -243,6 +290,12 @@ impl Source for Online<'_> {
         Ok(each.map(of).map(|(log, note)| (log, note.unwrap_or_default())).collect())
     }
 
+    fn cosigned(&mut self, log: u64) -> Result<Option<String>, Failed> {
+        let mut each = self.checkpoint["logs"].as_array().into_iter().flatten();
+        let found = each.find(|found| found["log"].as_u64() == Some(log));
+        Ok(found.and_then(|found| found["cosigned"]["checkpoint"].as_str()).map(str::to_owned))
+    }
+
     fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed> {
         let page = self.client.admin("audit", &AdminCommand::AuditLeaves { log, from, limit: 1000 })?;
         let leaves = page["leaves"].as_array().into_iter().flatten();
@@ -255,10 +308,10 @@ impl Source for Online<'_> {
 ///
 /// # Errors
 /// What does not verify.
-pub fn online(client: &Client, key: Option<&str>, kept: Option<&Path>) -> Result<Value, Failed> {
+pub fn online(client: &Client, key: Option<&str>, against: Against<'_>) -> Result<Value, Failed> {
     let checkpoint = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
     let key = checkpoint_key(&checkpoint, key)?;
-    Verifier::new(key, &mut Online { client, checkpoint })?.verify(kept)
+    Verifier::new(key, &mut Online { client, checkpoint })?.verify(against)
 }
 
 /// A copy of the keeper's database.
@@ -280,6 +333,11 @@ impl Source for Offline<'_> {
         Ok(logs.into_iter().map(|log| (log.log, log.checkpoint)).collect())
     }
 
+    fn cosigned(&mut self, log: u64) -> Result<Option<String>, Failed> {
+        let found = self.runtime.block_on(self.logs.cosigned()).map_err(|error| self.failed(error))?;
+        Ok(found.get(&log).map(|cosigned| cosigned.note.clone()))
+    }
+
     fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed> {
         self.runtime.block_on(self.logs.leaves(log, from)).map_err(|error| self.failed(error))
     }
@@ -289,7 +347,7 @@ impl Source for Offline<'_> {
 ///
 /// # Errors
 /// What does not verify.
-pub fn offline(file: &Path, key: Option<&str>, kept: Option<&Path>) -> Result<Value, Failed> {
+pub fn offline(file: &Path, key: Option<&str>, against: Against<'_>) -> Result<Value, Failed> {
     let key = key.ok_or_else(|| {
         Failed("offline, name the log's key with --key (as `audit checkpoint` printed it)".to_owned())
     })?;
@@ -298,7 +356,7 @@ pub fn offline(file: &Path, key: Option<&str>, kept: Option<&Path>) -> Result<Va
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
     let logs = runtime.block_on(CopiedLogs::open(file));
     let logs = logs.map_err(|error| Failed(format!("{}: {error}", file.display())))?;
-    Verifier::new(key, &mut Offline { runtime, logs, file })?.verify(kept)
+    Verifier::new(key, &mut Offline { runtime, logs, file })?.verify(against)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use strongroom_gate::{S3, S3Error};
 
 use super::Mode;
 use super::alerts::AlertsFile;
+use super::witness::{AuditFile, WitnessFile};
 use crate::Failed;
 
 /// The file, as `deploy/strongroom.toml` shows it.
@@ -26,6 +27,8 @@ pub struct File {
     pub partners: PartnersFile,
     pub policies: PoliciesFile,
     pub alerts: AlertsFile,
+    pub audit: AuditFile,
+    pub witness: Vec<WitnessFile>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -195,7 +198,7 @@ fn recipients<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<S
 }
 
 /// None of them is "never", nor so short that nobody passes.
-fn deadline<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub fn deadline<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = duration(deserializer)?;
     if (1..=3600).contains(&seconds) {
         return Ok(Duration::from_secs(seconds));

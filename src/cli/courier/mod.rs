@@ -1,21 +1,35 @@
-//! The courier: a process that delivers alerts to one sink. It holds no key and no credential of the server; what it is given to
-//! deliver comes over the socket that is its standard input, and where to is in its arguments, from the configuration file.
-//! Whatever it meets outside meets nothing else: a sandbox leaves it the sink's port.
+//! The courier: a process that delivers alerts to one sink, or asks one witness. It holds no key and no credential of the server; what
+//! it is given comes over the socket that is its standard input, and where to is in its arguments, from the configuration file.
+//! Whatever it meets outside meets nothing else: a sandbox leaves it one port.
 
+mod https;
 mod syslog;
 mod webhook;
+mod witness;
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strongroom_gate::{Outgoing, enter_sandbox};
 use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 
 use crate::{Failed, words};
 
+pub use https::{bundle, is_plain_https, place, resolved};
 pub use syslog::{Collector, Syslog, host_and_port};
-pub use webhook::{Webhook, bundle, resolved, secret as webhook_secret};
+pub use webhook::{Webhook, secret as webhook_secret};
+pub use witness::{DEADLINE as WITNESS_DEADLINE, WitnessUrl};
+
+/// What one courier is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Errand {
+    /// Alerts.
+    Alerts(Sink),
+    /// Cosignatures.
+    Witness(WitnessUrl),
+}
 
 /// Where alerts go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,34 +50,45 @@ impl Sink {
     }
 }
 
-/// What delivers, with all that it needs from the outside.
-enum Courier {
-    Webhook(Box<webhook::Sender>),
-    Syslog(syslog::Sender),
-}
-
-/// Delivers until the keeper is gone.
+/// Goes until the keeper is gone.
 ///
 /// # Errors
 /// Why it can't.
-pub fn run(sink: &Sink, keeper: UnixStream) -> Result<(), Failed> {
+pub fn run(errand: &Errand, keeper: UnixStream) -> Result<(), Failed> {
     // What is read from files is read before the sandbox.
-    let (courier, outgoing) = match sink {
-        Sink::Webhook(webhook) => (Courier::Webhook(Box::new(webhook.sender()?)), webhook.outgoing()?),
-        Sink::Syslog(syslog) => (Courier::Syslog(syslog.sender()?), syslog.outgoing()),
-    };
-    sandbox(&outgoing)?;
+    match errand {
+        Errand::Alerts(Sink::Webhook(webhook)) => {
+            let sender = webhook.sender()?;
+            go(&webhook.outgoing()?, keeper, |alert: &Dispatch| receipt(sender.send(alert)))
+        }
+        Errand::Alerts(Sink::Syslog(syslog)) => {
+            let sender = syslog.sender()?;
+            go(&syslog.outgoing(), keeper, |alert: &Dispatch| receipt(sender.send(alert)))
+        }
+        Errand::Witness(witness) => {
+            let asker = witness.asker()?;
+            go(&witness.outgoing()?, keeper, |submission| asker.ask(submission))
+        }
+    }
+}
+
+fn receipt(sent: Result<(), Failed>) -> Receipt {
+    sent.map_or_else(|Failed(why)| Receipt::Failed(why), |()| Receipt::Taken)
+}
+
+fn go<Q: DeserializeOwned, A: Serialize>(
+    outgoing: &Outgoing,
+    keeper: UnixStream,
+    errand: impl Fn(&Q) -> A,
+) -> Result<(), Failed> {
+    sandbox(outgoing)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
     runtime.block_on(async {
         keeper.set_nonblocking(true).map_err(words)?;
         let (mut reader, mut writer) = split(tokio::net::UnixStream::from_std(keeper).map_err(words)?);
-        while let Some(Numbered { number, message }) = reader.next::<Dispatch>().await.map_err(words)? {
-            // One after the other: whoever waits for it has nothing else for this sink.
-            let sent = match &courier {
-                Courier::Webhook(sender) => sender.send(&message),
-                Courier::Syslog(sender) => sender.send(&message),
-            };
-            let message = sent.map_or_else(|Failed(why)| Receipt::Failed(why), |()| Receipt::Taken);
+        while let Some(Numbered { number, message }) = reader.next::<Q>().await.map_err(words)? {
+            // One after the other: whoever waits for it has nothing else for this courier.
+            let message = errand(&message);
             writer.feed(&Numbered { number, message }).await.map_err(words)?;
             writer.flush().await.map_err(words)?;
         }
@@ -71,7 +96,7 @@ pub fn run(sink: &Sink, keeper: UnixStream) -> Result<(), Failed> {
     })
 }
 
-/// No file and no program; no socket but to the sink's port.
+/// No file and no program; no socket but to one port.
 fn sandbox(outgoing: &Outgoing) -> Result<(), Failed> {
     let nothing = Path::new("/nonexistent");
     enter_sandbox(nothing, outgoing).map(drop).map_err(|error| Failed(format!("the sandbox: {error}")))

@@ -15,7 +15,7 @@ use strongroom_gate::Outgoing;
 use strongroom_protocol::Dispatch;
 use tokio_rustls::rustls::ClientConfig;
 
-use super::webhook::resolved;
+use super::https::resolved;
 use crate::collector::{Place, finish, trust, write as write_lines};
 use crate::command::alert_line;
 use crate::{Failed, words};

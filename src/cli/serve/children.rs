@@ -16,6 +16,8 @@ const ORDERLY: Duration = Duration::from_secs(1);
 
 /// How a keeper ends because the server was sealed.
 pub const SEALED: u8 = 75;
+/// How a keeper ends that must not start, whoever starts it again.
+pub const REFUSED: u8 = 78;
 /// How long the answer of a seal has to leave.
 const ANSWERED: Duration = Duration::from_millis(200);
 /// The same where sinks are to hear of it: a sealed keeper reads no alert any more. The gate has ended its streams by then.
@@ -53,6 +55,10 @@ pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<Un
         tracing::warn!("the server is sealed; the keeper ends, and starts without a key");
         std::process::exit(i32::from(SEALED));
     });
+    if let Err(error) = runtime.block_on(super::witness::begin(config, &keeper)) {
+        tracing::error!(%error, "the keeper does not start");
+        std::process::exit(i32::from(REFUSED));
+    }
     tracing::info!("keeper serves");
     for sink in sinks {
         runtime.spawn(super::courier::deliver(sink, Arc::clone(&keeper)));

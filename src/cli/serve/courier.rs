@@ -7,12 +7,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use strongroom_keeper::{Keeper, Undelivered};
 use strongroom_protocol::{Dispatch, FrameReader, FrameWriter, Numbered, Receipt, split};
 use tokio::process::{Child, Command};
 
 use super::{harden, inherited, log};
-use crate::courier::{self, Sink};
+use crate::courier::{self, Errand, Sink};
 use crate::{Failed, words};
 
 /// How often it is looked for alerts.
@@ -25,25 +27,25 @@ const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 /// A courier that says nothing for so long is ended, and another one started; less than a keeper's lease of a sink.
 const DEADLINE: Duration = Duration::from_secs(45);
 
-/// The process that delivers.
+/// The process that goes.
 ///
 /// # Errors
 /// Why it can't.
-pub fn run(sink: &str) -> Result<(), Failed> {
+pub fn run(errand: &str) -> Result<(), Failed> {
     log(false);
     harden()?;
-    let sink: Sink = serde_json::from_str(sink).map_err(words)?;
-    courier::run(&sink, inherited()?)
+    let errand: Errand = serde_json::from_str(errand).map_err(words)?;
+    courier::run(&errand, inherited()?)
 }
 
 /// Delivers to a sink, as long as the runtime lives. It never ends by itself.
 pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
-    let (mut courier, mut pause) = (None, PAUSE);
+    let (mut courier, mut pause) = (Courier::new(Errand::Alerts(sink.clone()), DEADLINE), PAUSE);
     let (mut told, mut told_at) = (0, None::<Instant>);
     loop {
         if told_at.is_none_or(|at| at.elapsed() > TROUBLE_EVERY)
             && let Some((unwritten, alert)) = keeper.trouble(told)
-            && hand(&sink, &mut courier, &alert).await.is_ok()
+            && hand(&mut courier, &alert).await.is_ok()
         {
             (told, told_at) = (unwritten, Some(Instant::now()));
         }
@@ -58,7 +60,7 @@ pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
             tokio::time::sleep(EVERY).await;
             continue;
         };
-        let delivered = match hand(&sink, &mut courier, &alert).await {
+        let delivered = match hand(&mut courier, &alert).await {
             Ok(()) => keeper.delivered(sink.word(), &alert).await.map_err(words),
             Err(error) => Err(error),
         };
@@ -73,6 +75,21 @@ pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
     }
 }
 
+/// Hands an alert to the courier.
+async fn hand(courier: &mut Courier, alert: &Undelivered) -> Result<(), Failed> {
+    match courier.ask(Dispatch { id: alert.id.clone(), body: alert.body.clone() }).await? {
+        Receipt::Taken => Ok(()),
+        Receipt::Failed(why) => Err(Failed(why)),
+    }
+}
+
+/// A courier's process, which is started where none runs, and ended where it does not answer.
+pub struct Courier {
+    errand: Errand,
+    deadline: Duration,
+    running: Option<Running>,
+}
+
 struct Running {
     _process: Child,
     reader: FrameReader,
@@ -80,35 +97,41 @@ struct Running {
     number: u64,
 }
 
-/// Hands an alert to the courier, which is started where none runs, and ended where it does not answer.
-async fn hand(sink: &Sink, courier: &mut Option<Running>, alert: &Undelivered) -> Result<(), Failed> {
-    let mut running = match courier.take() {
-        Some(running) => running,
-        None => start(sink)?,
-    };
-    let receipt = tokio::time::timeout(DEADLINE, ask(&mut running, alert)).await;
-    let receipt = receipt.map_err(|_| Failed("the courier does not answer".to_owned()))??;
-    *courier = Some(running);
-    match receipt {
-        Receipt::Taken => Ok(()),
-        Receipt::Failed(why) => Err(Failed(why)),
+impl Courier {
+    /// One that has so long for each answer.
+    pub fn new(errand: Errand, deadline: Duration) -> Self {
+        Self { errand, deadline, running: None }
+    }
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(&mut self, message: Q) -> Result<A, Failed> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => start(&self.errand)?,
+        };
+        let answer = tokio::time::timeout(self.deadline, ask(&mut running, message)).await;
+        let answer = answer.map_err(|_| Failed("the courier does not answer".to_owned()))??;
+        self.running = Some(running);
+        Ok(answer)
     }
 }
 
-async fn ask(running: &mut Running, alert: &Undelivered) -> Result<Receipt, Failed> {
+async fn ask<Q: Serialize, A: DeserializeOwned>(running: &mut Running, message: Q) -> Result<A, Failed> {
     running.number += 1;
     let number = running.number;
-    let message = Dispatch { id: alert.id.clone(), body: alert.body.clone() };
     running.writer.feed(&Numbered { number, message }).await.map_err(words)?;
     running.writer.flush().await.map_err(words)?;
-    match running.reader.next::<Receipt>().await.map_err(words)? {
+    match running.reader.next::<A>().await.map_err(words)? {
         Some(Numbered { number: answered, message }) if answered == number => Ok(message),
         _ => Err(Failed("the courier ended".to_owned())),
     }
 }
 
-fn start(sink: &Sink) -> Result<Running, Failed> {
-    let text = serde_json::to_string(sink).map_err(words)?;
+fn start(errand: &Errand) -> Result<Running, Failed> {
+    let text = serde_json::to_string(errand).map_err(words)?;
     let (ours, theirs) = UnixStream::pair().map_err(words)?;
     let process = Command::new(std::env::current_exe().map_err(words)?)
         .arg("courier")

@@ -5,6 +5,7 @@ pub mod children;
 pub mod courier;
 mod pass;
 pub mod supervisor;
+mod witness;
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;

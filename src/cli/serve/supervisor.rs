@@ -107,7 +107,11 @@ async fn watch(config: &Config, mut first: Option<Value>) -> Result<(), Failed> 
                 status = keeper.wait() => {
                     // At once: what it holds in memory goes with it, and so do the streams in flight.
                     let _ = gate.kill().await;
-                    let sealed = status.as_ref().is_ok_and(|status| status.code() == Some(i32::from(children::SEALED)));
+                    let ended = |code: u8| status.as_ref().is_ok_and(|status| status.code() == Some(i32::from(code)));
+                    if ended(children::REFUSED) {
+                        return Err(Failed("the keeper refuses to start; why stands above".to_owned()));
+                    }
+                    let sealed = ended(children::SEALED);
                     break (format!("{status:?}"), sealed);
                 }
                 status = gate.wait() => {

@@ -1,5 +1,6 @@
 //! What TLS is made of.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -24,8 +25,28 @@ pub fn tls(settings: &Settings) -> Result<TlsAcceptor, String> {
     let beside = chain("server.key")?;
     let chain = if beside.is_empty() { chain("server.pem")? } else { beside };
     let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).map_err(|error| read("server.key", &error))?;
+    acceptor(chain, key, settings.tls12)
+}
+
+/// TLS 1.3 with a certificate and its key in PEM files.
+///
+/// # Errors
+/// What can't be read, or does not belong together.
+pub fn tls_of(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+    let about = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| about(certificate, &error))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| about(certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| about(key, &error))?;
+    acceptor(chain, key, false)
+}
+
+fn acceptor(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    tls12: bool,
+) -> Result<TlsAcceptor, String> {
     let provider = Arc::new(CryptoProvider { cipher_suites: suites(), ..aws_lc_rs::default_provider() });
-    let versions: &[&_] = if settings.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let versions: &[&_] = if tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?

@@ -10,8 +10,9 @@ use super::admin::Outcome;
 use super::people::time;
 use super::unavailable;
 use crate::log::{Filter, Page, Proofs, Record, ShareFilter, leaves, origin, search};
-use crate::server::Core;
+use crate::server::{Core, now_ms};
 use crate::state::State;
+use crate::witness::cosigned;
 
 /// Records of one page, at most.
 const PAGE_MAX: u32 = 500;
@@ -82,15 +83,32 @@ impl Core {
     /// Of all logs: the notes one below the other, and each by itself.
     pub(super) async fn checkpoint(&self) -> Result<Value, Refusal> {
         let key = self.log.key();
+        // First, so that none of a longer log than is shown beside it comes.
+        let cosigned = cosigned(&self.database.reader).await.map_err(unavailable)?;
         let logs = self.log.checkpoints().await.map_err(unavailable)?;
         let notes: Vec<&str> = logs.iter().map(|(_, position)| position.checkpoint.as_str()).collect();
         let size: u64 = logs.iter().map(|(_, position)| position.size).sum();
         let each = logs.iter().map(|(log, position)| {
             let origin = origin(key.name(), *log);
-            json!({"log": log, "origin": origin, "size": position.size, "checkpoint": position.checkpoint})
+            let own = key.named(&origin).map_err(unavailable)?.to_string();
+            let mut shown = json!({
+                "log": log, "origin": origin, "key": own, "size": position.size, "checkpoint": position.checkpoint,
+            });
+            if let Some(cosigned) = cosigned.get(log) {
+                shown["cosigned"] = json!({"size": cosigned.size, "checkpoint": cosigned.note});
+            }
+            Ok(shown)
         });
-        let each = each.collect::<Vec<_>>();
-        Ok(json!({"checkpoint": notes.join("\n"), "size": size, "key": key.to_string(), "logs": each}))
+        let each = each.collect::<Result<Vec<_>, Refusal>>()?;
+        let mut shown = json!({"checkpoint": notes.join("\n"), "size": size, "key": key.to_string(), "logs": each});
+        let witnesses = self.witnesses.standing(now_ms());
+        if !witnesses.is_empty() {
+            let each = witnesses.into_iter().map(|(key, age_s, conflict)| {
+                json!({"witness": key, "of_log": self.log.number(), "age_s": age_s, "conflict": conflict})
+            });
+            shown["witnesses"] = each.collect();
+        }
+        Ok(shown)
     }
 
     pub(super) async fn prove(&self, log: u64, record: Option<u64>, from_size: Option<u64>) -> Result<Value, Refusal> {

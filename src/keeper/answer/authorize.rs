@@ -1,5 +1,7 @@
 //! `Authorize`: authenticate, judge, record, and only then a grant.
 
+use std::collections::BTreeSet;
+
 use strongroom_domain::{Action, Compartment, RepoKind, RepoName};
 use strongroom_envelope::keyed_hash;
 use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refusal, Reply, RepoParts, Target};
@@ -214,6 +216,7 @@ impl Core {
             purpose,
             call,
             revision,
+            witnessed: BTreeSet::new(),
         };
         let too_many = || Refusal::Unavailable("too many requests are in flight".to_owned());
         answer.id = self.grants.lock().add(live).ok_or_else(too_many)?;

@@ -4,7 +4,7 @@ use strongroom_domain::Action;
 use strongroom_protocol::{GrantId, Refusal, Reply};
 
 use crate::metrics;
-use crate::server::Core;
+use crate::server::{Core, now_ms};
 
 impl Core {
     pub(super) fn answer_metrics(&self, grant: GrantId) -> Result<Reply, Refusal> {
@@ -12,6 +12,7 @@ impl Core {
         if self.live(&state, grant)?.action != Action::MetricsRead {
             return Err(Refusal::NotFound);
         }
-        Ok(Reply::Metrics(metrics::text(self.log.position().size, state.generation, self.grants.lock().count())))
+        let (size, grants) = (self.log.position().size, self.grants.lock().count());
+        Ok(Reply::Metrics(metrics::text(size, state.generation, grants, self.witnesses.numbers(now_ms()))))
     }
 }

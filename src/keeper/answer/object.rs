@@ -92,6 +92,9 @@ impl Core {
                     None if live.action == Action::RepoWrite => Part::Inbox,
                     _ => return Err(Refusal::NotFound),
                 };
+                if let Part::Compartment(part) = part {
+                    self.witnessed(grant, part)?;
+                }
                 let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
                 let key = header.open(&self.keys_of(state, &live)?.part(part).identity);
                 let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
@@ -114,6 +117,7 @@ impl Core {
                 let part = object.compartment.filter(|part| live.compartments.contains(part));
                 let part = part.filter(|_| live.action == Action::KeyRecover).ok_or(Refusal::NotFound)?;
                 record.compartments = vec![part.to_string()];
+                self.witnessed(grant, part)?;
                 // An identity made for this one object: what leaves opens nothing else.
                 let fresh = Identity::generate();
                 let header = self.given_out(state, &live, (part, &object), fresh.to_recipient(), record)?;
@@ -152,6 +156,10 @@ impl Core {
         let rewrap = |(header, from, part): &Rewrapped| {
             if !live.compartments.contains(part) || from.is_some_and(|from| !live.compartments.contains(&from)) {
                 return Err(Refusal::NotFound);
+            }
+            // What is moved to another compartment is read there.
+            if let Some(from) = from.filter(|from| from != part) {
+                self.witnesses.check(from, now_ms())?;
             }
             let from = &keys.part(from.map_or(Part::Inbox, Part::Compartment)).identity;
             let to = keys.part(Part::Compartment(*part)).recipient.clone();

@@ -12,6 +12,7 @@ use super::people::time;
 use super::unavailable;
 use crate::log::{Position, StoredTiles, leaf_at, leaves, origin};
 use crate::server::Core;
+use crate::witness::cosigned;
 
 /// Records of one page of an export, at most, and bytes after which it ends.
 const RECORDS_MAX: u32 = 1000;
@@ -27,10 +28,12 @@ impl Core {
         found.ok_or_else(|| Refusal::Invalid(format!("there is no log {log}")))
     }
 
-    /// One log's newest checkpoint.
+    /// One log's newest checkpoint; the newest that was cosigned, where witnesses cosign it.
     pub(super) async fn checkpoint_of(&self, log: u64) -> Result<Value, Refusal> {
         let position = self.log_position(log).await?;
-        Ok(json!({"content": STANDARD.encode(position.checkpoint), "type": "text/plain; charset=utf-8"}))
+        let cosigned = cosigned(&self.database.reader).await.map_err(unavailable)?.remove(&log);
+        let note = cosigned.map_or(position.checkpoint, |cosigned| cosigned.note);
+        Ok(json!({"content": STANDARD.encode(note), "type": "text/plain; charset=utf-8"}))
     }
 
     /// A tile's hashes, or the entries under it: each with its length before it, in two bytes, big-endian.

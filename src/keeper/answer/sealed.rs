@@ -47,6 +47,7 @@ impl Core {
                 let recipient = recipient.ok_or_else(|| {
                     Refusal::Forbidden("only a share that was made with --sealed is delivered so".to_owned())
                 })?;
+                self.witnessed(grant, part)?;
                 self.given_out(state, &live, (part, &object), recipient, record)
             })
             .await?;

@@ -118,6 +118,10 @@ impl Core {
             return Ok(Reply::Dead(grants.to_vec()));
         }
         let state = self.state.read();
-        Ok(Reply::Dead(grants.iter().copied().filter(|grant| self.live(&state, *grant).is_err()).collect()))
+        let over = |grant: &GrantId| match self.live(&state, *grant) {
+            Ok(live) => !self.still_witnessed(&live),
+            Err(_) => true,
+        };
+        Ok(Reply::Dead(grants.iter().copied().filter(over).collect()))
     }
 }

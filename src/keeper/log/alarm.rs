@@ -226,6 +226,9 @@ impl Alarms {
             let subject = record.subject.clone().unwrap_or_default();
             seen.push((AlertKind::Policy, who(), format!("{} ({what}): {subject}", record.action)));
         }
+        if record.action == "log.conflict" {
+            seen.push((AlertKind::Audit, record.reason.clone(), record.reason.clone()));
+        }
         if SEAL_ACTIONS.contains(&record.action.as_str()) && record.outcome != "denied" {
             seen.push((
                 AlertKind::Seal,

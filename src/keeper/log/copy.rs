@@ -1,5 +1,6 @@
 //! The logs as they are stored, read beside the keeper or from a copy, without any key: what an outsider verifies.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sqlx::any::AnyPoolOptions;
@@ -7,6 +8,7 @@ use sqlx::{AnyConnection, AnyPool, Row};
 
 use super::leaf::StoredLeaf;
 use super::search::{SearchError, leaves};
+use crate::witness::{Cosigned, cosigned};
 
 /// Records that are read at once.
 const PAGE: u32 = 5000;
@@ -46,6 +48,14 @@ impl CopiedLogs {
             Ok(CopiedLog { log: row.try_get::<i64, _>("log")? as u64, checkpoint: row.try_get("checkpoint")? })
         };
         Ok(rows.iter().map(log).collect::<Result<_, _>>()?)
+    }
+
+    /// The newest cosigned checkpoint of each log that has one, by number.
+    ///
+    /// # Errors
+    /// [`SearchError`]; also for a copy of before there were any.
+    pub async fn cosigned(&self) -> Result<BTreeMap<u64, Cosigned>, SearchError> {
+        Ok(cosigned(&self.pool).await?)
     }
 
     /// Stored leaves of a log from a place on, in order, a page of them; none where there are no more. There may be gaps.

@@ -1,5 +1,6 @@
 //! Logs that name each other, some of them damaged.
 
+use strongroom_audit::cosignature::Cosigner;
 use strongroom_audit::note::Signer;
 use strongroom_keeper::log::Head;
 
@@ -51,11 +52,16 @@ struct Memory {
     newest: Vec<(u64, String)>,
     leaves: BTreeMap<u64, Vec<StoredLeaf>>,
     again: Option<Vec<StoredLeaf>>,
+    cosigned: BTreeMap<u64, String>,
 }
 
 impl Source for Memory {
     fn newest(&mut self) -> Result<Vec<(u64, String)>, Failed> {
         Ok(self.newest.clone())
+    }
+
+    fn cosigned(&mut self, log: u64) -> Result<Option<String>, Failed> {
+        Ok(self.cosigned.get(&log).cloned())
     }
 
     fn page(&mut self, log: u64, from: u64) -> Result<Vec<StoredLeaf>, Failed> {
@@ -78,11 +84,13 @@ fn two(change: impl Fn(&mut Head)) -> Memory {
     change(&mut last);
     two[7].heads = Heads(vec![last]).to_string();
     let newest = vec![(1, note(1, &one)), (2, note(2, &two))];
-    Memory { newest, leaves: BTreeMap::from([(1, one), (2, two)]), again: None }
+    Memory { newest, leaves: BTreeMap::from([(1, one), (2, two)]), again: None, cosigned: BTreeMap::new() }
 }
 
 fn verify(mut logs: Memory) -> Result<Value, String> {
-    Verifier::new(signer(1).verifier_key(), &mut logs).and_then(|found| found.verify(None)).map_err(|error| error.0)
+    Verifier::new(signer(1).verifier_key(), &mut logs)
+        .and_then(|found| found.verify(Against { kept: None, witnesses: &[] }))
+        .map_err(|error| error.0)
 }
 
 #[test]
@@ -126,4 +134,36 @@ fn a_server_that_gives_other_records_the_second_time_is_found() {
     again[9].body_sealed.push(0);
     logs.again = Some(again);
     assert!(verify(logs).expect_err("other records").contains("does NOT verify"));
+}
+
+#[test]
+fn what_witnesses_cosigned_must_be_a_logs_beginning_and_each_that_is_asked_for_must_have() {
+    let (one, two_) = (Cosigner::from_seed("w1", &[1; 32]), Cosigner::from_seed("w2", &[2; 32]));
+    let (one, other) = (one.expect("a name"), two_.expect("a name"));
+    let verify = |cosigned: &dyn Fn(u64, &[StoredLeaf]) -> Head, witnesses: &[CosignerKey]| {
+        let mut logs = two(|_| {});
+        for (log, leaves) in &logs.leaves {
+            let Head { origin, size, root } = cosigned(*log, leaves);
+            let note = Checkpoint { origin, size, root }.sign(&signer(*log)).expect("a note");
+            let text = note.split_inclusive("\n\n").next().expect("a text").trim_end_matches('\n');
+            let line = one.cosign(&format!("{text}\n"), 1).expect("a text");
+            logs.cosigned.insert(*log, format!("{note}{line}"));
+        }
+        let against = Against { kept: None, witnesses };
+        Verifier::new(signer(1).verifier_key(), &mut logs)
+            .and_then(|found| found.verify(against))
+            .map_err(|error| error.0)
+    };
+    let shown = verify(&|log, leaves| head(log, 5, leaves), &[one.key()]).expect("whole logs");
+    assert_eq!(shown["logs"][1]["cosigned"]["size"], 5);
+    let changed = verify(&|log, leaves| Head { root: Hash([9; 32]), ..head(log, 5, leaves) }, &[one.key()]);
+    assert!(changed.expect_err("another root").contains("cosigned"));
+    let rolled_back = verify(&|log, leaves| Head { size: 11, ..head(log, 5, leaves) }, &[one.key()]);
+    assert!(rolled_back.expect_err("more than there is").contains("ROLLED BACK"));
+    let lacking = verify(&|log, leaves| head(log, 5, leaves), &[one.key(), other.key()]);
+    assert!(lacking.expect_err("one of two").contains("w2 did NOT cosign"));
+    let mut none = two(|_| {});
+    let against = Against { kept: None, witnesses: &[one.key()] };
+    let none = Verifier::new(signer(1).verifier_key(), &mut none).and_then(|found| found.verify(against));
+    assert!(none.expect_err("none").0.contains("no witness cosigned"));
 }

@@ -47,6 +47,8 @@ pub async fn house(name: &str) -> House {
         dual_control: include_str!("../../../../policies/dual-control.toml").to_owned(),
         budgets: include_str!("../../../../policies/budgets.toml").to_owned(),
         alerts: include_str!("../../../../policies/alerts.toml").to_owned(),
+        witness: include_str!("../../../../policies/witness.toml").to_owned(),
+        witnesses: Vec::new(),
     };
     let authority = Authority { certificate: String::new(), key_sealed: Vec::new() };
     let root = Identity::generate();
