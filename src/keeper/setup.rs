@@ -157,11 +157,13 @@ pub const TABLES: &[&str] = &[
     "audit_tile",
     "audit_head",
     "witnessed",
+    "denied",
 ];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0001_first.sql"),
     include_str!("../../migrations/keeper/0002_witness.sql"),
+    include_str!("../../migrations/keeper/0003_denials.sql"),
     #[cfg(feature = "rehearsal")]
     include_str!("../../migrations/rehearsal/keeper.sql"),
 ];
@@ -280,7 +282,7 @@ async fn start(
     let witnesses = Witnesses::new(WitnessRules::from_toml(&settings.witness)?, settings.witnesses.clone());
     let rules_of_alerts = AlertRules::from_toml(&settings.alerts)?;
     let tells_trouble = rules_of_alerts.every_ms(AlertKind::Audit).is_some();
-    let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts));
+    let (decoy_lock, alarms) = (rules_of_alerts.lock, Alarms::new(rules_of_alerts, database.is_shared()));
     let log = Log::start(database.clone(), keys.clone(), &settings.origin, follow.clone(), alarms).await?;
     let (model, roles, dual_control) = (settings.model.clone(), settings.roles.clone(), settings.dual_control.clone());
     let rules = Effect::Rules { model, roles, dual_control };

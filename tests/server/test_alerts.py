@@ -460,6 +460,17 @@ def test_an_alert_is_raised_and_delivered_once_whichever_replicas_saw_it(tmp_pat
         assert len(alerts(watch, "--kind", "denials")) == 1, "both counted, one raised it"
         records = watch.strongroom("audit", "search", "--action", "alert.raised", "--limit", "500")["records"]
         assert len([record for record in records if record["alert"] == "denials"]) == 1, "and one recorded it"
+        # Whoever is refused by each a little is refused too much by both: below the line on the one and on the other.
+        both = lambda person: [fleet.at(person, server) for server in fleet.servers]
+        little, fewer = both(fleet.person("little")), both(fleet.person("fewer"))
+        for number in range(7):
+            assert [one.http("GET", f"/api/models/admin/little-{number}").status for one in little] == [404, 404]
+        [alert] = [alert for alert in alerts(watch, "--kind", "denials") if alert["principal"] == "little"]
+        assert "on all servers together" in alert["why"]
+        # Fewer are none to tell of.
+        for number in range(4):
+            assert [one.http("GET", f"/api/models/admin/fewer-{number}").status for one in fewer] == [404, 404]
+        assert not [alert for alert in alerts(watch, "--kind", "denials") if alert["principal"] == "fewer"]
         wanted = alerts(watch)
         within(20, lambda: {alert["id"] for alert in receiver.verified()} >= {alert["id"] for alert in wanted}, fleet.log())
         ids = [alert["id"] for alert in receiver.verified()]

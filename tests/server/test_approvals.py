@@ -1,6 +1,5 @@
 """The two-person rule: what hurts most takes effect only when a second person with the same right agrees."""
 
-import re
 import subprocess
 import time
 

@@ -1,12 +1,13 @@
 //! Alerts: which of the records that are about to land raise one. Each is a record of its own, in the same transaction as the one
 //! that raised it, so that neither is there without the other; and a row, by which all keepers together raise it once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row};
 use strongroom_domain::{AlertKind, AlertRules, Budget, Compartment, Counted};
 use strongroom_envelope::keyed_hash;
 
+use super::denials::Denials;
 use super::record::Record;
 use crate::effect::Effect;
 use crate::keys::OwnKeys;
@@ -30,8 +31,6 @@ pub enum Alarm {
 
 /// Actions after which a root key is open, or closed.
 const SEAL_ACTIONS: [&str; 3] = ["keeper.start", "system.seal", "system.unseal"];
-/// Actors whose refusals are remembered at once; one beyond makes all forgotten.
-const ACTORS_MAX: usize = 1000;
 /// Entries of what else is remembered, at most.
 const KNOWN_MAX: usize = 50_000;
 /// Networks of one token that are remembered, at most: from one beyond, each use is one from a new network, and an alert.
@@ -42,8 +41,9 @@ type Key = [u8; 16];
 /// What is known of alerts, so that few records ask the database.
 pub struct Alarms {
     rules: AlertRules,
-    /// When the last refusals of an actor were, Unix milliseconds.
-    denied: HashMap<String, VecDeque<i64>>,
+    denials: Denials,
+    /// Whether other keepers are on this database.
+    shared: bool,
     /// What was raised in which turn.
     raised: HashMap<Key, i64>,
     /// Networks from which tokens were used.
@@ -85,16 +85,22 @@ fn network(address: &str) -> Option<String> {
     }
 }
 
+/// Whom an alert is about: who asked, or from where.
+fn actor(record: &Record) -> String {
+    let principal = record.principal_id.filter(|_| record.token.is_some()).map(|id| format!("principal {id}"));
+    principal.or_else(|| network(&record.address)).unwrap_or_default()
+}
+
 fn short(hash: [u8; 32]) -> Key {
     // 32 bytes have a first 16.
     *hash.first_chunk().expect("32 bytes")
 }
 
 impl Alarms {
-    /// By these rules.
-    pub fn new(rules: AlertRules) -> Self {
-        let (denied, raised, networks) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { rules, denied, raised, networks, unwritten: 0 }
+    /// By these rules; `shared` where other keepers are on this database.
+    pub fn new(rules: AlertRules, shared: bool) -> Self {
+        let (denials, raised, networks) = (Denials::default(), HashMap::new(), HashSet::new());
+        Self { rules, denials, shared, raised, networks, unwritten: 0 }
     }
 
     /// The alerts that these records raise, each record with its place, in the order in which all keepers write their rows.
@@ -108,8 +114,11 @@ impl Alarms {
         landed: &[(&Record, (u64, u64))],
     ) -> Result<(Vec<Rising>, Risen), sqlx::Error> {
         let (mut rising, mut risen) = (BTreeMap::<Key, Rising>::new(), Risen::default());
-        let mut unknown = BTreeMap::new();
+        let (mut unknown, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for &(record, place) in landed {
+            if record.outcome == "denied" {
+                refused.insert(actor(record), (record, place));
+            }
             for (kind, actor, why) in self.seen(record) {
                 self.add(&mut rising, keys, (kind, actor.as_str(), why), (record, place), None);
             }
@@ -131,6 +140,14 @@ impl Alarms {
                     unknown.entry((token, key)).or_insert((network, record, place));
                 }
             }
+        }
+        let index = |who: &str| short(keyed_hash(&keys.index, &[b"denied", who.as_bytes()])).to_vec();
+        for (who, count) in self.denials.tell(tx, &self.rules, index).await? {
+            // Told of by a record of this group.
+            let Some(record) = refused.get(&who) else { continue };
+            let why =
+                format!("{count} refusals of {who} within {} s, on all servers together", self.rules.within_ms / 1000);
+            self.add(&mut rising, keys, (AlertKind::Denials, who.as_str(), why), *record, None);
         }
         for ((token, key), (network, record, place)) in unknown {
             self.meet(tx, keys, (token, key, network), (record, place), &mut rising, &mut risen).await?;
@@ -175,10 +192,7 @@ impl Alarms {
     fn seen(&mut self, record: &Record) -> Vec<(AlertKind, String, String)> {
         let mut seen = Vec::new();
         // Asked only where something is raised: most records raise nothing.
-        let who = || {
-            let principal = record.principal_id.filter(|_| record.token.is_some()).map(|id| format!("principal {id}"));
-            principal.or_else(|| network(&record.address)).unwrap_or_default()
-        };
+        let who = || actor(record);
         match &record.alarm {
             Some(Alarm::Budget(budget)) => {
                 let kind =
@@ -202,7 +216,8 @@ impl Alarms {
             None => {}
         }
         if record.outcome == "denied"
-            && let Some(count) = self.denied(&who(), record.time_ms)
+            && self.rules.every_ms(AlertKind::Denials).is_some()
+            && let Some(count) = self.denials.count(&who(), record.time_ms, &self.rules, self.shared)
         {
             let why = format!("{count} refusals of {} within {} s", who(), self.rules.within_ms / 1000);
             seen.push((AlertKind::Denials, who(), why));
@@ -222,21 +237,6 @@ impl Alarms {
             ));
         }
         seen
-    }
-
-    /// Counts a refusal; how many there are, where they are many.
-    fn denied(&mut self, who: &str, time_ms: i64) -> Option<usize> {
-        self.rules.every_ms(AlertKind::Denials)?;
-        if self.denied.len() >= ACTORS_MAX && !self.denied.contains_key(who) {
-            self.denied.clear();
-        }
-        let times = self.denied.entry(who.to_owned()).or_default();
-        times.push_back(time_ms);
-        if times.len() > self.rules.denials {
-            times.pop_front();
-        }
-        let begun = times.front().is_some_and(|first| time_ms - first <= self.rules.within_ms);
-        (begun && times.len() >= self.rules.denials).then_some(times.len())
     }
 
     fn add(

@@ -7,6 +7,7 @@ mod alarm;
 mod charge;
 mod copy;
 mod coverage;
+mod denials;
 mod heads;
 mod history;
 mod leaf;
