@@ -33,6 +33,7 @@ fn settings(data_dir: &Path, database: Option<Remote>) -> Settings {
         database,
         origin: "strongroom".to_owned(),
         recovery: Vec::new(),
+        next_root: None,
         token_life_max_s: 3600,
         share_life_max_s: 3600,
         recertify_max_s: 3600,

@@ -71,6 +71,8 @@ pub struct Config {
     pub shares: bool,
     /// Recipients whose identities lie offline.
     pub recovery: Vec<String>,
+    /// The recipient of the root identity that comes after this one, where the server can't make it itself.
+    pub next_root: Option<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
@@ -189,6 +191,7 @@ impl Config {
             root_key,
             credential: file.root_key.credential,
             recovery: file.root_key.recovery,
+            next_root: file.root_key.next,
             token_life_max_s: file.tokens.life_max,
             share_life_max_s: u64::from(file.shares.max_life_days.get()) * 24 * 3600,
             recertify_max_s: u64::from(file.partners.max_recertify_days.get()) * 24 * 3600,
@@ -274,6 +277,7 @@ impl Config {
             root: self.root(),
             origin: "strongroom".to_owned(),
             recovery: self.recovery.clone(),
+            next_root: self.next_root.clone(),
             token_life_max_s: self.token_life_max_s,
             share_life_max_s: self.share_life_max_s,
             recertify_max_s: self.recertify_max_s,

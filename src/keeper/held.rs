@@ -17,12 +17,13 @@ pub struct Held {
     root: RwLock<Arc<Identity>>,
     source: RootSource,
     recovery: Vec<Recipient>,
+    next: Option<Recipient>,
 }
 
 impl Held {
     /// Holds an identity.
-    pub fn new(root: Identity, source: RootSource, recovery: Vec<Recipient>) -> Self {
-        Self { root: RwLock::new(Arc::new(root)), source, recovery }
+    pub fn new(root: Identity, source: RootSource, recovery: Vec<Recipient>, next: Option<Recipient>) -> Self {
+        Self { root: RwLock::new(Arc::new(root)), source, recovery, next }
     }
 
     /// The identity.
@@ -35,9 +36,14 @@ impl Held {
         &self.source
     }
 
+    /// The root identity that comes after this one, as the configuration names it: over the API nobody can.
+    pub fn next(&self) -> Option<&Recipient> {
+        self.next.as_ref()
+    }
+
     /// Holds another.
-    pub fn replace(&self, root: Identity) {
-        *self.root.write() = Arc::new(root);
+    pub fn replace(&self, root: impl Into<Arc<Identity>>) {
+        *self.root.write() = root.into();
     }
 
     /// The identity that lies at its source now, where it lies there openly.

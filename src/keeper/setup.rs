@@ -45,6 +45,8 @@ pub struct Settings {
     pub origin: String,
     /// `age1…` recipients, whose identities lie offline, for whom secrets are wrapped beside the root identity.
     pub recovery: Vec<String>,
+    /// `age1…`: the root identity that is rotated to, where this process can't write it.
+    pub next_root: Option<String>,
     /// Longest life of a token, in seconds.
     pub token_life_max_s: u64,
     /// Longest life of a share, in seconds.
@@ -70,8 +72,8 @@ pub struct Settings {
 /// Why the keeper does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A recovery recipient.
-    #[error("recovery recipient {0}: {1}")]
+    /// A recipient in the configuration.
+    #[error("root_key.recovery or root_key.next {0}: {1}")]
     Recovery(String, strongroom_envelope::KeyError),
     /// The root key.
     #[error(transparent)]
@@ -194,9 +196,12 @@ impl Settings {
     }
 
     fn recovery_recipients(&self) -> Result<Vec<Recipient>, SetupError> {
-        let parse = |text: &String| text.parse().map_err(|error| SetupError::Recovery(text.clone(), error));
-        self.recovery.iter().map(parse).collect()
+        self.recovery.iter().map(|text| recipient(text)).collect()
     }
+}
+
+fn recipient(text: &str) -> Result<Recipient, SetupError> {
+    text.parse().map_err(|error| SetupError::Recovery(text.to_owned(), error))
 }
 
 async fn connect(settings: &Settings) -> Result<Database, sqlx::Error> {
@@ -269,7 +274,8 @@ async fn start(
 ) -> Result<Arc<Core>, SetupError> {
     let recovery = settings.recovery_recipients()?;
     let budgets = Arc::new(Budgets::from_toml(&settings.budgets)?);
-    let held = Held::new(root, settings.root.clone(), recovery);
+    let next = settings.next_root.as_deref().map(recipient).transpose()?;
+    let held = Held::new(root, settings.root.clone(), recovery, next);
     let keys = Arc::new(OwnKeys::new(secret));
     let rules = Rules { model: settings.model.clone(), roles: Roles::parse(&settings.roles)? };
     let dual = Dual::new(DualControl::from_toml(&settings.dual_control)?, &rules.roles);

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import PROGRAM, STORES, Server, commit
+from conftest import PROGRAM, STORES, Server, commit, held_by_people
 from fleet import Fleet
 from postgres import programs
 from weed import HAPROXY
@@ -159,6 +159,76 @@ def test_who_may_not_rotates_nothing_and_a_key_that_is_not_a_file_says_so(make_s
         assert "in shares" in sealed.owner.strongroom("key", "rotate", "root", fails=True).stderr
     finally:
         sealed.stop()
+
+
+def opened(server, lines):
+    """What each of these lines does to a sealed server."""
+    given = [subprocess.run([PROGRAM, "unseal", "--json"], input=line, text=True, env=server.owner.environment(), capture_output=True) for line in lines]
+    return server.health() == b"ok", given
+
+
+@pytest.mark.skipif(STORES.postgres is not None, reason="one server alone")
+@pytest.mark.parametrize("how", ["shares", "passphrase"])
+def test_a_root_key_that_people_hold_is_rotated_to_the_next_one_that_they_made(tmp_path, how):
+    (tmp_path / "server").mkdir()
+    server, old = held_by_people(tmp_path / "server", how)
+    old = old[:2]
+    try:
+        owner = server.owner
+        assert opened(server, old)[0]
+        fill(owner, tmp_path)
+        assert "key new-root" in owner.strongroom("key", "rotate", "root", fails=True).stderr
+        # People make the next one, and only the configuration can name it.
+        if how == "shares":
+            made = owner.strongroom("key", "new-root", "--root-shares", "2of3")
+            new = made["root_key_shares"][1:]
+        else:
+            phrase, file = tmp_path / "next-phrase", tmp_path / "next.key"
+            phrase.write_text("the next correct horse\n")
+            made = owner.strongroom("key", "new-root", "--passphrase-file", phrase, "--out", file)
+            assert file.stat().st_mode & 0o777 == 0o400 and b"AGE-SECRET-KEY" not in file.read_bytes()
+            assert owner.strongroom("key", "new-root", "--passphrase-file", phrase, "--out", file, fails=True).returncode == 1
+            new = [phrase.read_text()]
+
+        def again(lines, first=None):
+            server.stop()
+            if first:
+                first()
+            server.start(b"sealed")
+            return opened(server, lines)
+
+        config = server.folder / "strongroom.toml"
+        config.write_text((config.read_text() if config.exists() else "") + f'[root_key]\nnext = "{made["recipient"]}"\n')
+        if "--config" not in server.arguments:
+            server.arguments += ["--config", config]
+        assert again(old)[0]
+        with Readers([owner]):
+            rotated = owner.strongroom("key", "rotate", "root")
+            assert (rotated["rewrapped"], rotated["finished"], rotated["recipient"]) == (3, False, made["recipient"])
+            assert "not the new one" in owner.strongroom("key", "rotate", "root", "--finish", fails=True).stderr
+        # What is made meanwhile opens with either; the old one still opens all.
+        owner.strongroom("repo", "create", "admin/made-meanwhile")
+        assert again(old)[0] and read(owner, "admin/llm").body == CONTENT
+
+        def replace():
+            if how == "passphrase":
+                server.root_key.unlink()
+                shutil.copy(file, server.root_key)
+
+        assert again(new, replace)[0]
+        with Readers([owner]):
+            finished = owner.strongroom("key", "rotate", "root", "--finish")
+            assert (finished["rewrapped"], finished["finished"]) == (4, True)
+        assert "new-root" in owner.strongroom("key", "rotate", "root", fails=True).stderr, "it is the one that is held already"
+        # The old one opens nothing any more.
+        if how == "shares":
+            ok, given = again(old)
+            assert not ok and all(done.returncode == 0 for done in given[:-1]) and given[-1].returncode == 1
+        assert again(new)[0]
+        assert read(owner, "admin/llm").body == CONTENT
+        commit(owner, "admin/made-meanwhile", {"a.txt": b"after"})
+    finally:
+        server.stop()
 
 
 @pytest.fixture

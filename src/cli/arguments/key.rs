@@ -19,6 +19,22 @@ pub enum Key {
         #[arg(long)]
         json: bool,
     },
+    /// Here: make the root key that comes after one in shares, under a passphrase or in a credential. Its recipient goes into the
+    /// configuration, as next under [root_key], before `key rotate root`
+    NewRoot {
+        /// Cut it into shares, such as 3of5; it is then written nowhere
+        #[arg(long, value_name = "NofM", conflicts_with_all = ["passphrase_file", "out"])]
+        root_shares: Option<String>,
+        /// Protect its file by the passphrase in this file's first line
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Where its file goes
+        #[arg(long, value_name = "FILE", required_unless_present = "root_shares")]
+        out: Option<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Make new keys while the server serves
     #[command(subcommand)]
     Rotate(Rotate),
@@ -49,9 +65,10 @@ pub enum Key {
 /// What gets a new key.
 #[derive(Subcommand)]
 pub enum Rotate {
-    /// The root key: a new one is written to its file, and every secret is wrapped anew for it
+    /// The root key: a new one is written to its file, and every secret is wrapped anew for it. One that lies in no file of
+    /// the server's is made by `key new-root`
     Root {
-        /// Where several servers share the database, the last step, once each machine has the new file
+        /// The last step, where several servers share the database or the key lies in no file: once each server has the new one
         #[arg(long)]
         finish: bool,
         #[command(flatten)]

@@ -3,18 +3,21 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use strongroom_envelope::Identity;
+use strongroom_keeper::root::RootSource;
+use strongroom_protocol::SecretText;
 use strongroom_protocol::admin::AdminCommand;
 
-use super::runtime;
-use super::send;
+use super::{runtime, seal, send};
 use crate::arguments::{Key, Rotate, Server};
 use crate::client::Client;
 use crate::config::Config;
+use crate::init::Keep;
 use crate::show::show;
-use crate::{Failed, certificates, root, rotate};
+use crate::{Failed, certificates, root, rotate, words};
 
 fn create(path: &Path) -> Result<File, Failed> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -28,6 +31,11 @@ fn create(path: &Path) -> Result<File, Failed> {
 pub fn run(key: Key) -> Result<(), Failed> {
     let (repo, kind, revision, path, out, identity_out, remote) = match key {
         Key::RenewCertificate { server, json } => return renew(&server, json),
+        Key::NewRoot { root_shares, passphrase_file, out, json } => {
+            let keep = seal::keep(root_shares.as_deref(), passphrase_file.as_deref())?;
+            show(&new_root(&keep, out)?, json);
+            return Ok(());
+        }
         Key::Rotate(Rotate::Root { finish, remote }) => {
             let command = AdminCommand::KeyRotateRoot { finish };
             return send(&remote, "key", &command);
@@ -69,6 +77,27 @@ pub fn run(key: Key) -> Result<(), Failed> {
             Err(error)
         }
     }
+}
+
+/// A root key for which nothing is wrapped yet.
+fn new_root(keep: &Keep, out: Option<PathBuf>) -> Result<Value, Failed> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let identity = Identity::generate();
+    let mut made = json!({"recipient": identity.to_recipient().to_string(), "root_key_file": out});
+    match (keep, out) {
+        (Keep::Shares(threshold, count), _) => {
+            let shares = strongroom_keeper::split(&identity, *threshold, *count);
+            made["root_key_shares"] = shares.iter().map(SecretText::expose).collect();
+        }
+        (Keep::File(passphrase), Some(out)) => {
+            RootSource::File(out).create(&identity, passphrase.as_ref()).map_err(words)?;
+        }
+        // clap asks for one of the two.
+        (Keep::File(_), None) => {
+            return Err(Failed("name its file with --out, or its shares with --root-shares".to_owned()));
+        }
+    }
+    Ok(made)
 }
 
 fn renew(server: &Server, json: bool) -> Result<(), Failed> {

@@ -123,6 +123,8 @@ pub struct RootKeyFile {
     pub shares: bool,
     #[serde(deserialize_with = "recipients")]
     pub recovery: Vec<String>,
+    #[serde(deserialize_with = "recipient")]
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -190,11 +192,19 @@ fn bucket<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<St
 /// Native recipients only: a plug-in recipient names a program to run.
 fn recipients<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let texts: Vec<String> = Vec::deserialize(deserializer)?;
-    for text in &texts {
-        let wrong = |error| serde::de::Error::custom(format!("'{text}' is no native age recipient (age1…): {error}"));
-        text.parse::<strongroom_envelope::Recipient>().map_err(wrong)?;
-    }
+    texts.iter().try_for_each(|text| native(text))?;
     Ok(texts)
+}
+
+fn recipient<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.as_deref().map(native).transpose()?;
+    Ok(text)
+}
+
+fn native<E: serde::de::Error>(text: &str) -> Result<(), E> {
+    let wrong = |error| E::custom(format!("'{text}' is no native age recipient (age1…): {error}"));
+    text.parse::<strongroom_envelope::Recipient>().map(drop).map_err(wrong)
 }
 
 /// None of them is "never", nor so short that nobody passes.

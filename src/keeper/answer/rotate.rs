@@ -7,7 +7,9 @@
 //! | `FILE.new` becomes `FILE` | the new key opens everything, and the old one still does: `--finish` goes on |
 //! | every secret is wrapped for the new one alone | done |
 //!
-//! Where several servers share the database, the last step waits for `--finish`: each machine needs the new file first.
+//! Where several servers share the database, the last step waits for `--finish`: each machine needs the new file first. So it does
+//! where the key lies in no file of this server's: in shares, under a passphrase, in a credential. Then people make the new one, the
+//! configuration names its recipient, and the old one opens everything until every server was started with the new.
 
 use std::collections::HashMap;
 use std::fs;
@@ -46,29 +48,23 @@ impl Core {
         let busy = || Refusal::Conflict("a rotation is under way".to_owned());
         let _alone = self.rotating.try_lock().map_err(|_| busy())?;
         let _alone_of_all = self.database.hold(HOLD).await.map_err(unavailable)?.ok_or_else(busy)?;
-        let mend = "only a root key that lies openly in a file is rotated, one that this server may write beside";
         let file = match (self.held.source(), self.held.source().read()) {
-            (RootSource::File(file), Ok(Root::Identity(_))) => file.clone(),
-            (RootSource::File(_), Err(error)) => return Err(unavailable(error)),
-            _ => {
-                return Err(Refusal::Invalid(format!(
-                    "the root key is in shares, a credential or under a passphrase: {mend}"
-                )));
-            }
+            (RootSource::File(file), Ok(Root::Identity(_))) => Some(file.clone()),
+            (RootSource::File(_) | RootSource::Credential(_), Err(error)) => return Err(unavailable(error)),
+            _ => None,
         };
         let mut rewrapped = 0;
-        if !finish {
-            let (old, new) = (self.held.root(), Identity::generate());
-            let both = [new.to_recipient(), old.to_recipient()];
-            let staged = RootSource::File(staged(&file));
-            // What a rotation that died has left: nothing is wrapped for it alone.
-            let _ = fs::remove_file(staged.path().map_err(unavailable)?);
-            staged.create(&new, None).map_err(|error| Refusal::Unavailable(format!("{error}; {mend}")))?;
-            rewrapped = self.wrap_all(call, credential, &old, &both).await?;
-            publish(&file).map_err(|error| Refusal::Unavailable(format!("root key {}: {error}", file.display())))?;
-            self.held.replace(new);
+        match &file {
+            _ if finish => {}
+            Some(file) => rewrapped = self.replace_file(call, credential, file).await?,
+            None => return self.wrap_for_next(call, credential).await,
         }
-        let new = self.held.read().ok_or_else(|| unavailable("the root key's file can't be read"))?;
+        let new = match (self.held.read(), &file) {
+            (Some(new), _) => Arc::new(new),
+            (None, Some(_)) => return Err(unavailable("the root key's file can't be read")),
+            // What the people brought when the server started.
+            (None, None) => self.held.root(),
+        };
         let recipient = new.to_recipient();
         let shown = |rewrapped: u64, finished: bool| {
             let next = "copy the root key's file to the machine of every server, then run `strongroom key rotate root --finish`";
@@ -77,7 +73,7 @@ impl Core {
                 "root_key_file": file,
                 "recipient": recipient.to_string(),
                 "finished": finished,
-                "next": if finished { "keep a copy of the root key's file offline; the old one opens nothing any more" } else { next },
+                "next": if finished { "keep a copy of the root key offline; the old one opens nothing any more" } else { next },
             })
         };
         if self.database.is_shared() && !finish {
@@ -85,13 +81,50 @@ impl Core {
         }
         let expected = self.state.read().root_recipients.first().map(ToString::to_string);
         if expected.is_some_and(|expected| expected != recipient.to_string()) {
-            let text = "the root key's file on this machine is not the new one: copy that here first";
+            let text = match file {
+                Some(_) => "the root key's file on this machine is not the new one: copy that here first",
+                None => "this server was started with a root key that is not the new one: start it with that first",
+            };
             return Err(Refusal::Conflict(text.to_owned()));
         }
         self.held.replace(new);
         let root = self.held.root();
         let rewrapped = self.wrap_all(call, credential, &root, std::slice::from_ref(&recipient)).await?;
         Ok(shown(rewrapped, true))
+    }
+
+    /// Makes a new identity, wraps every secret for both, and gives the new one's file the key's name; how many secrets.
+    async fn replace_file(&self, call: &Call, credential: Option<&Credential>, file: &Path) -> Result<u64, Refusal> {
+        let (old, new) = (self.held.root(), Identity::generate());
+        let both = [new.to_recipient(), old.to_recipient()];
+        let staged = RootSource::File(staged(file));
+        // What a rotation that died has left: nothing is wrapped for it alone.
+        let _ = fs::remove_file(staged.path().map_err(unavailable)?);
+        staged.create(&new, None).map_err(|error| {
+            let mend = "this server must be able to write beside the root key's file";
+            Refusal::Unavailable(format!("{error}; {mend}"))
+        })?;
+        let rewrapped = self.wrap_all(call, credential, &old, &both).await?;
+        publish(file).map_err(|error| Refusal::Unavailable(format!("root key {}: {error}", file.display())))?;
+        self.held.replace(new);
+        Ok(rewrapped)
+    }
+
+    /// Wraps every secret for the identity that the configuration names beside the one that opens them now. Only it names one: over
+    /// the API somebody could name their own, and open everything.
+    async fn wrap_for_next(&self, call: &Call, credential: Option<&Credential>) -> Result<Value, Refusal> {
+        let old = self.held.root();
+        let next = self.held.next().filter(|next| next.to_string() != old.to_recipient().to_string());
+        let next = next.cloned().ok_or_else(|| {
+            let mend = "make its successor by `strongroom key new-root`, name that recipient as next under [root_key] in the \
+                        configuration, start the server again, and ask again";
+            Refusal::Invalid(format!("the root key is in shares, a credential or under a passphrase: {mend}"))
+        })?;
+        let rewrapped = self.wrap_all(call, credential, &old, &[next.clone(), old.to_recipient()]).await?;
+        Ok(json!({
+            "rewrapped": rewrapped, "root_key_file": null, "recipient": next.to_string(), "finished": false,
+            "next": "start every server with the new root key, then run `strongroom key rotate root --finish`",
+        }))
     }
 
     /// Wraps every secret for these root identities, in one transaction with its record; how many.

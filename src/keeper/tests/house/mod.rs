@@ -39,6 +39,7 @@ pub async fn house(name: &str) -> House {
         root: RootSource::File(folder.join("root.key")),
         origin: "test".to_owned(),
         recovery: Vec::new(),
+        next_root: None,
         token_life_max_s: 3600,
         share_life_max_s: 3600,
         recertify_max_s: 3600,
