@@ -1,6 +1,7 @@
 //! Proofs from a stored tree, as it was when it had so many leaves.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use parking_lot::Mutex;
 use sqlx::AnyPool;
@@ -16,14 +17,22 @@ pub struct Proofs<'a> {
     size: u64,
 }
 
+/// Hashes that were read, and those that a walk asked for and were not.
 #[derive(Default)]
-struct Known(Mutex<BTreeMap<Subtree, Hash>>);
+struct Known(Mutex<(BTreeMap<Subtree, Hash>, Vec<Subtree>)>);
 
 impl HashReader for Known {
-    type Error = Subtree;
+    type Error = Infallible;
 
-    fn read(&self, subtree: Subtree) -> Result<Hash, Subtree> {
-        self.0.lock().get(&subtree).copied().ok_or(subtree)
+    fn read(&self, subtree: Subtree) -> Result<Hash, Infallible> {
+        let mut held = self.0.lock();
+        let (read, missing) = &mut *held;
+        let found = read.get(&subtree).copied();
+        if found.is_none() {
+            missing.push(subtree);
+        }
+        // What is made with this one is thrown away.
+        Ok(found.unwrap_or(Hash([0; 32])))
     }
 }
 
@@ -54,15 +63,17 @@ impl<'a> Proofs<'a> {
         self.walk(|known| tree::consistency(known, old, size)).await
     }
 
-    async fn walk(&mut self, ask: impl Fn(&Known) -> Result<Option<Vec<Hash>>, Subtree>) -> Proof {
+    async fn walk(&mut self, ask: impl Fn(&Known) -> Result<Option<Vec<Hash>>, Infallible>) -> Proof {
         loop {
-            match ask(&self.known) {
-                Ok(proof) => return Ok(proof),
-                // A hash that is still to be read: read it, and walk again.
-                Err(subtree) => {
-                    let hash = self.tiles.hash(subtree).await?;
-                    self.known.0.lock().insert(subtree, hash);
-                }
+            let Ok(proof) = ask(&self.known);
+            let missing = std::mem::take(&mut self.known.0.lock().1);
+            if missing.is_empty() {
+                return Ok(proof);
+            }
+            // Those that are still to be read: read them, and walk again.
+            for subtree in missing {
+                let hash = self.tiles.hash(subtree).await?;
+                self.known.0.lock().0.insert(subtree, hash);
             }
         }
     }
