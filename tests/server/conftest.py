@@ -201,7 +201,11 @@ class Server:
         """The process id of the keeper or the gate."""
         for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
             # The command line of a process that is not dumpable can still be read by root and by its own user.
-            if role in Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")[1:2]:
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile, as those of a sealed server do.
+            if role in command.split("\0")[1:2]:
                 return int(child)
         return None
 
