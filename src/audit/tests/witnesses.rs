@@ -1,13 +1,14 @@
 //! Witnesses: cosignatures as another implementation makes them, and a witness that signs nothing but what continues what it has.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+mod log;
 
 use strongroom_audit::cosignature::{Cosigner, CosignerKey};
 use strongroom_audit::note::{NoteError, Signer, VerifierKey, parts};
-use strongroom_audit::tree::{self, Edge, HashReader, Subtree};
+use strongroom_audit::tree;
 use strongroom_audit::witness::{AddCheckpoint, Refused};
 use strongroom_audit::{Checkpoint, Hash};
+
+use log::Log;
 
 const TEXT: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
@@ -62,43 +63,16 @@ fn a_cosignature_holds_for_one_text_and_one_time_alone() {
     assert_eq!(key.find(TEXT, &two).map(|found| found.time_s), Ok(2000), "the newer of two");
 }
 
-#[derive(Default)]
-struct Log {
-    edge: Edge,
-    hashes: HashMap<Subtree, Hash>,
+/// Leaves that are their number, and from `other` on something else.
+fn forked(count: u64, other: u64) -> Log {
+    Log::of((0..count).map(|index| if index < other { index } else { index + 1_000_000 }))
 }
 
-impl HashReader for Log {
-    type Error = Infallible;
-
-    fn read(&self, subtree: Subtree) -> Result<Hash, Infallible> {
-        Ok(self.hashes[&subtree])
-    }
-}
-
-impl Log {
-    /// Leaves that are their number, and from `other` on something else.
-    fn of(count: u64, other: u64) -> Self {
-        let mut log = Self::default();
-        let hashes = &mut log.hashes;
-        for index in 0..count {
-            let leaf = if index < other { index } else { index + 1_000_000 };
-            log.edge.push(Hash::leaf(&leaf.to_be_bytes()), |subtree, hash| hashes.extend([(subtree, hash)]));
-        }
-        log
-    }
-
-    fn asked(&self, signer: &Signer, old: u64, size: u64) -> AddCheckpoint {
-        let root = self.root(size);
-        let checkpoint = Checkpoint { origin: signer.verifier_key().name().to_owned(), size, root };
-        let Ok(proof) = tree::consistency(self, old, size);
-        AddCheckpoint { old, proof: proof.unwrap_or_default(), note: checkpoint.sign(signer).expect("a good name") }
-    }
-
-    fn root(&self, size: u64) -> Hash {
-        let Ok(root) = tree::root(self, size);
-        root
-    }
+fn asked(log: &Log, signer: &Signer, old: u64, size: u64) -> AddCheckpoint {
+    let origin = signer.verifier_key().name().to_owned();
+    let checkpoint = Checkpoint { origin, size, root: log.root(size) };
+    let Ok(proof) = tree::consistency(log, old, size);
+    AddCheckpoint { old, proof: proof.unwrap_or_default(), note: checkpoint.sign(signer).expect("a good name") }
 }
 
 fn judged(request: &AddCheckpoint, key: &VerifierKey, known: Option<(u64, Hash)>) -> Result<(u64, Hash), Refused> {
@@ -110,7 +84,7 @@ fn judged(request: &AddCheckpoint, key: &VerifierKey, known: Option<(u64, Hash)>
 #[test]
 fn a_request_is_read_as_it_was_written_and_nothing_else_is() {
     let signer = Signer::from_seed("log", &[1; 32]).unwrap();
-    let asked = Log::of(21, 21).asked(&signer, 7, 20);
+    let asked = asked(&Log::of(0..21), &signer, 7, 20);
     assert_eq!(asked.to_string().parse(), Ok(asked.clone()));
     let text = asked.to_string();
     assert!(text.starts_with("old 7\n") && text.contains("\n\nlog\n20\n"), "{text}");
@@ -131,11 +105,11 @@ fn a_request_is_read_as_it_was_written_and_nothing_else_is() {
 #[test]
 fn a_witness_follows_a_log_of_any_size_to_any_other() {
     let signer = Signer::from_seed("log", &[1; 32]).unwrap();
-    let (key, log) = (signer.verifier_key(), Log::of(70, 70));
+    let (key, log) = (signer.verifier_key(), Log::of(0..70));
     for old in 0..=70 {
         let known = (old > 0).then(|| (old, log.root(old)));
         for size in old..=70 {
-            let found = judged(&log.asked(&signer, old, size), &key, known);
+            let found = judged(&asked(&log, &signer, old, size), &key, known);
             assert_eq!(found, Ok((size, log.root(size))), "{old} to {size}");
         }
     }
@@ -144,17 +118,17 @@ fn a_witness_follows_a_log_of_any_size_to_any_other() {
 #[test]
 fn a_witness_signs_no_other_tree_no_smaller_one_and_no_stranger() {
     let signer = Signer::from_seed("log", &[1; 32]).unwrap();
-    let (key, log, fork) = (signer.verifier_key(), Log::of(70, 70), Log::of(70, 30));
+    let (key, log, fork) = (signer.verifier_key(), Log::of(0..70), forked(70, 30));
     let known = Some((40, log.root(40)));
     // A fork: whole by itself, and none of its proofs lead from what was cosigned.
-    assert_eq!(judged(&fork.asked(&signer, 40, 40), &key, known), Err(Refused::Size(40)));
-    assert_eq!(judged(&fork.asked(&signer, 40, 60), &key, known), Err(Refused::Proof));
+    assert_eq!(judged(&asked(&fork, &signer, 40, 40), &key, known), Err(Refused::Size(40)));
+    assert_eq!(judged(&asked(&fork, &signer, 40, 60), &key, known), Err(Refused::Proof));
     // Rolled back: it says the smaller size, or the size that the witness has.
-    assert_eq!(judged(&log.asked(&signer, 30, 35), &key, known), Err(Refused::Size(40)));
-    assert_eq!(judged(&AddCheckpoint { old: 40, ..log.asked(&signer, 30, 35) }, &key, known), Err(Refused::Bad));
-    assert_eq!(judged(&log.asked(&signer, 0, 60), &key, known), Err(Refused::Size(40)));
+    assert_eq!(judged(&asked(&log, &signer, 30, 35), &key, known), Err(Refused::Size(40)));
+    assert_eq!(judged(&AddCheckpoint { old: 40, ..asked(&log, &signer, 30, 35) }, &key, known), Err(Refused::Bad));
+    assert_eq!(judged(&asked(&log, &signer, 0, 60), &key, known), Err(Refused::Size(40)));
     // A proof that is too long, too short or of something else.
-    let good = log.asked(&signer, 40, 60);
+    let good = asked(&log, &signer, 40, 60);
     assert!(judged(&good, &key, known).is_ok());
     for at in 0..good.proof.len() {
         let mut bad = good.clone();
@@ -172,11 +146,11 @@ fn a_witness_signs_no_other_tree_no_smaller_one_and_no_stranger() {
     assert_eq!(judged(&good, &key, None), Err(Refused::Size(0)));
     // The same name with another key, and another name.
     let stranger = Signer::from_seed("log", &[2; 32]).unwrap();
-    assert_eq!(judged(&log.asked(&stranger, 40, 60), &key, known), Err(Refused::Signature));
+    assert_eq!(judged(&asked(&log, &stranger, 40, 60), &key, known), Err(Refused::Signature));
     let other = Signer::from_seed("elsewhere", &[1; 32]).unwrap();
-    assert_eq!(judged(&log.asked(&other, 40, 60), &key, known), Err(Refused::Unknown));
+    assert_eq!(judged(&asked(&log, &other, 40, 60), &key, known), Err(Refused::Unknown));
     // An empty tree has one root.
     let empty = Checkpoint { origin: "log".to_owned(), size: 0, root: Hash::leaf(b"x") }.sign(&signer).unwrap();
     assert_eq!(judged(&AddCheckpoint { old: 0, proof: Vec::new(), note: empty }, &key, None), Err(Refused::Proof));
-    assert!(judged(&log.asked(&signer, 0, 0), &key, None).is_ok());
+    assert!(judged(&asked(&log, &signer, 0, 0), &key, None).is_ok());
 }
