@@ -208,32 +208,33 @@ def test_a_budget_is_one_for_all_replicas(fleet, tmp_path):
 
 def test_a_replica_that_dies_in_the_middle_is_not_noticed_by_clients(fleet, model, tmp_path):
     """Keeper, gate and whole replicas are killed while stock clients upload and download; they finish by their own retries."""
-    failed = []
+    failed, kills, done = [], [(server, process) for process in ("keeper", "gate") for server in fleet.servers], threading.Event()
 
     def work(at):
+        turn = 0
         try:
-            for turn in range(3):
+            while not done.is_set():
                 until_done(fleet.owner, "upload", f"admin/kill-{at}-{turn}", model, tries=4)
                 until_done(fleet.owner, "download", f"admin/kill-{at}-{turn}", "--local-dir", tmp_path / f"{at}-{turn}", tries=4)
                 same(model, tmp_path / f"{at}-{turn}")
+                turn += 1
         except BaseException as error:
             failed.append(error)
 
     threads = [threading.Thread(target=work, args=(at,)) for at in range(2)]
     for thread in threads:
         thread.start()
-    turn = 0
-    while any(thread.is_alive() for thread in threads):
-        time.sleep(2)
-        server = fleet.servers[turn % 2]
-        if pid := server.child(("keeper", "gate")[turn // 2 % 2]):
-            os.kill(pid, signal.SIGKILL)
-        turn += 1
-        # The other one is hurt only once this one is back.
-        server.wait(30)
-    for thread in threads:
-        thread.join()
-    assert not failed and turn > 2, failed
+    try:
+        for server, process in kills:
+            time.sleep(2)
+            os.kill(server.child(process), signal.SIGKILL)
+            # The next one is hurt only once this one is back.
+            server.wait(30)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not failed, failed
     assert fleet.owner.strongroom("audit", "verify")["verified"]
 
 
@@ -264,7 +265,11 @@ def test_replicas_are_replaced_one_by_one_without_a_failed_operation(fleet, mode
         if to != "itself":
             server.program = NEXT
         server.start()
-        time.sleep(1.5)
+        # Clients have done something beside the new one before the next is replaced.
+        before, until = done[0], time.monotonic() + 60
+        while done[0] == before and not failed:
+            assert time.monotonic() < until, "no client got anywhere for a minute"
+            time.sleep(0.1)
     stop.set()
     thread.join()
     for error in failed:
