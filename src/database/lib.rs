@@ -82,6 +82,8 @@ const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAG
 /// The same for who only reads: nothing is written, not even a mode.
 const SQLITE_READING: &str =
     "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY";
+/// Long: it may go through a whole table.
+const POSTGRES_MIGRATING: &str = "SET statement_timeout = 0";
 /// Long: a whole table is one statement.
 const POSTGRES_READING: &str = "SET default_transaction_read_only = on";
 /// A statement that hangs is as bad as a server that is gone.
@@ -101,7 +103,7 @@ fn pool(connections: u32, hello: &'static str) -> AnyPoolOptions {
 
 impl Database {
     /// Opens the database and brings its schema up to date: `migrations` in their order, the text for SQLite. PostgreSQL
-    /// gets the same text with its own name for BLOB.
+    /// gets the same text with its own name for BLOB, and its rows have no other order to be without.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -114,15 +116,17 @@ impl Database {
         let writer = pool(writers, hello).connect(&url).await?;
         let remote = matches!(source, Source::Remote(_));
         let migrations = migrations.iter().zip(1..).map(|(text, number)| {
-            let text = if remote { text.replace(" BLOB", " BYTEA") } else { (*text).to_owned() };
+            let text =
+                if remote { text.replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", "") } else { (*text).to_owned() };
             // A constant of ours.
             let text = AssertSqlSafe(text).into_sql_str();
             Migration::new(number, format!("{number:04}").into(), MigrationType::Simple, text, false)
         });
         let mut migrator = Migrator::with_migrations(migrations.collect());
-        // An older server beside a newer one, while they are replaced one by one: a migration only adds.
+        // An older server beside a newer one, while they are replaced one by one: a migration takes nothing away that it needs.
         migrator.set_ignore_missing(true);
-        migrator.run(&writer).await?;
+        let migrating = if remote { pool(1, POSTGRES_MIGRATING).connect(&url).await? } else { writer.clone() };
+        migrator.run(&migrating).await?;
         let reader = pool(READERS, hello).connect(&url).await?;
         let files = match source {
             Source::File(file) => Some(Arc::new(place::Files::of(file)?)),

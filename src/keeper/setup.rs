@@ -160,12 +160,15 @@ pub const TABLES: &[&str] = &[
     "audit_head",
     "witnessed",
     "denied",
+    "audit_index",
 ];
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0001_first.sql"),
     include_str!("../../migrations/keeper/0002_witness.sql"),
     include_str!("../../migrations/keeper/0003_denials.sql"),
+    include_str!("../../migrations/keeper/0004_index.sql"),
+    include_str!("../../migrations/keeper/0005_reindex.sql"),
     #[cfg(feature = "rehearsal")]
     include_str!("../../migrations/rehearsal/keeper.sql"),
 ];

@@ -1,58 +1,84 @@
-//! Rows that the writer writes beside the tree: leaves, and what is noted with a record.
+//! Rows that the writer writes beside the tree: many of a kind at once, and what is noted with a record.
 
 use std::sync::OnceLock;
 
-use sqlx::AnyConnection;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection};
 
 use super::leaf::StoredLeaf;
 
-const COLUMNS: &str = "INSERT INTO audit_leaf (log, seq, time_ms, action, outcome, generation, principal_index, repo_index, \
-                       token_index, address_index, body_sealed, heads) VALUES ";
-const COLUMN_COUNT: usize = 12;
-
 /// Rows of one statement: each statement is a way to the server and back, and each of these texts is prepared once.
 const ROWS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
-static TEXTS: [[OnceLock<String>; ROWS.len()]; 2] = [const { [const { OnceLock::new() }; ROWS.len()] }; 2];
 
-/// PostgreSQL wants its parameters numbered; SQLite's driver looks each one's name up in a list of all of them, unless they
-/// have none.
-fn text(rows: usize, numbered: bool) -> String {
-    let parameter = |n: usize| if numbered { format!("${n}") } else { "?".to_owned() };
-    let row = |at: usize| {
-        let row: Vec<String> = (1..=COLUMN_COUNT).map(|n| parameter(at * COLUMN_COUNT + n)).collect();
-        format!("({})", row.join(", "))
-    };
-    let rows: Vec<String> = (0..rows).map(row).collect();
-    format!("{COLUMNS}{}", rows.join(", "))
+/// A statement that writes rows of so many columns, and its texts.
+pub(super) struct Shape<const COLUMNS: usize> {
+    begins: &'static str,
+    texts: [[OnceLock<String>; ROWS.len()]; 2],
 }
 
-pub(super) async fn insert(
+impl<const COLUMNS: usize> Shape<COLUMNS> {
+    /// One that begins so, up to the first row.
+    pub(super) const fn new(begins: &'static str) -> Self {
+        Self { begins, texts: [const { [const { OnceLock::new() }; ROWS.len()] }; 2] }
+    }
+
+    /// PostgreSQL wants its parameters numbered; SQLite's driver looks each one's name up in a list of all of them, unless they
+    /// have none.
+    fn text(&self, rows: usize, numbered: bool) -> String {
+        let parameter = |n: usize| if numbered { format!("${n}") } else { "?".to_owned() };
+        let row = |at: usize| {
+            let row: Vec<String> = (1..=COLUMNS).map(|n| parameter(at * COLUMNS + n)).collect();
+            format!("({})", row.join(", "))
+        };
+        let rows: Vec<String> = (0..rows).map(row).collect();
+        format!("{}{}", self.begins, rows.join(", "))
+    }
+}
+
+/// Writes them, each bound by `bind`.
+pub(super) async fn insert<const COLUMNS: usize, T>(
     tx: &mut AnyConnection,
     numbered: bool,
-    mut leaves: &[StoredLeaf],
+    shape: &'static Shape<COLUMNS>,
+    mut rows: &[T],
+    bind: impl Fn(Query<'static, Any, AnyArguments>, &T) -> Query<'static, Any, AnyArguments>,
 ) -> Result<(), sqlx::Error> {
-    while let Some(at) = ROWS.iter().position(|rows| *rows <= leaves.len()) {
-        let (now, later) = leaves.split_at(ROWS[at]);
-        let mut query = sqlx::query(TEXTS[usize::from(numbered)][at].get_or_init(|| text(ROWS[at], numbered)).as_str());
-        for leaf in now {
-            query = query
-                .bind(leaf.log as i64)
-                .bind(leaf.seq as i64)
-                .bind(leaf.time_ms)
-                .bind(leaf.action.clone())
-                .bind(leaf.outcome.clone())
-                .bind(leaf.generation as i64)
-                .bind(leaf.principal_index.clone())
-                .bind(leaf.repo_index.clone())
-                .bind(leaf.token_index.clone())
-                .bind(leaf.address_index.clone())
-                .bind(leaf.body_sealed.clone())
-                .bind(leaf.heads.clone());
-        }
-        query.execute(&mut *tx).await?;
-        leaves = later;
+    while let Some(at) = ROWS.iter().position(|many| *many <= rows.len()) {
+        let (now, later) = rows.split_at(ROWS[at]);
+        let text = shape.texts[usize::from(numbered)][at].get_or_init(|| shape.text(ROWS[at], numbered));
+        now.iter().fold(sqlx::query(text.as_str()), &bind).execute(&mut *tx).await?;
+        rows = later;
     }
     Ok(())
+}
+
+static LEAVES: Shape<12> = Shape::new(
+    "INSERT INTO audit_leaf (log, seq, time_ms, action, outcome, generation, principal_index, repo_index, \
+     token_index, address_index, body_sealed, heads) VALUES ",
+);
+
+pub(super) async fn insert_leaves(
+    tx: &mut AnyConnection,
+    numbered: bool,
+    leaves: &[StoredLeaf],
+) -> Result<(), sqlx::Error> {
+    insert(tx, numbered, &LEAVES, leaves, |query, leaf| {
+        query
+            .bind(leaf.log as i64)
+            .bind(leaf.seq as i64)
+            .bind(leaf.time_ms)
+            .bind(leaf.action.clone())
+            .bind(leaf.outcome.clone())
+            .bind(leaf.generation as i64)
+            .bind(leaf.principal_index.clone())
+            .bind(leaf.repo_index.clone())
+            .bind(leaf.token_index.clone())
+            .bind(leaf.address_index.clone())
+            .bind(leaf.body_sealed.clone())
+            .bind(leaf.heads.clone())
+    })
+    .await
 }
 
 pub(super) async fn note_use(tx: &mut AnyConnection, token: u64, time_ms: i64) -> Result<(), sqlx::Error> {

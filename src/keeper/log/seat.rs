@@ -12,6 +12,17 @@ use super::writer::LogError;
 const TRIES: usize = 8;
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Where a stored log ends.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Records.
+    pub size: u64,
+    /// Of them, those that are indexed.
+    pub indexed: u64,
+    /// The signed note.
+    pub checkpoint: String,
+}
+
 /// The right to continue a log.
 pub struct Seat {
     /// Its number, from 1 on.
@@ -22,11 +33,11 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes a log, and gives its size and its checkpoint. From now on whoever held it before can't write to it.
+    /// Takes a log. From now on whoever held it before can't write to it.
     ///
     /// # Errors
     /// [`LogError::Failed`].
-    pub async fn take(database: &Database) -> Result<(Self, u64, String), LogError> {
+    pub async fn take(database: &Database) -> Result<(Self, Stored), LogError> {
         for tried in 1.. {
             let rows = sqlx::query("SELECT log FROM audit_head ORDER BY log").fetch_all(&database.writer).await?;
             let mut last = 0;
@@ -34,17 +45,15 @@ impl Seat {
                 last = row.try_get::<i64, _>("log")?;
                 if let Some(hold) = database.hold(last).await? {
                     let row = sqlx::query(
-                        "UPDATE audit_head SET epoch = epoch + 1 WHERE log = $1 RETURNING epoch, size, checkpoint",
+                        "UPDATE audit_head SET epoch = epoch + 1 WHERE log = $1 RETURNING epoch, size, indexed, checkpoint",
                     )
                     .bind(last)
                     .fetch_one(&database.writer)
                     .await?;
-                    let (log, size) = (last as u64, row.try_get::<i64, _>("size")? as u64);
-                    return Ok((
-                        Self { log, epoch: row.try_get("epoch")?, _hold: hold },
-                        size,
-                        row.try_get("checkpoint")?,
-                    ));
+                    let number = |column| row.try_get::<i64, _>(column);
+                    let (size, indexed) = (number("size")? as u64, number("indexed")? as u64);
+                    let stored = Stored { size, indexed, checkpoint: row.try_get("checkpoint")? };
+                    return Ok((Self { log: last as u64, epoch: number("epoch")?, _hold: hold }, stored));
                 }
             }
             if !rows.is_empty() && tried < TRIES {
@@ -57,21 +66,29 @@ impl Seat {
                     .bind(log)
                     .execute(&database.writer)
                     .await?;
-                return Ok((Self { log: log as u64, epoch: 1, _hold: hold }, 0, String::new()));
+                return Ok((Self { log: log as u64, epoch: 1, _hold: hold }, Stored::default()));
             }
         }
         Err(LogError::Failed("no log to continue".to_owned()))
     }
 
-    /// Writes where the log ends now, in the transaction of what was appended.
+    /// Writes where the log ends now, and how many of its records are indexed, in the transaction of what was appended.
     ///
     /// # Errors
     /// [`LogError::Fenced`] where another has continued it meanwhile.
-    pub async fn write(&self, tx: &mut AnyConnection, size: u64, checkpoint: &str) -> Result<(), LogError> {
+    pub async fn write(
+        &self,
+        tx: &mut AnyConnection,
+        (size, indexed): (u64, u64),
+        checkpoint: &str,
+    ) -> Result<(), LogError> {
         let written =
-            sqlx::query("UPDATE audit_head SET size = $1, checkpoint = $2 WHERE log = $3 AND epoch = $4 AND size < $1")
+            sqlx::query(
+            "UPDATE audit_head SET size = $1, checkpoint = $2, indexed = $3 WHERE log = $4 AND epoch = $5 AND size < $1",
+        )
                 .bind(size as i64)
                 .bind(checkpoint.to_owned())
+                .bind(indexed as i64)
                 .bind(self.log as i64)
                 .bind(self.epoch)
                 .execute(tx)

@@ -16,10 +16,11 @@ use super::alarm::{Alarms, Risen};
 use super::charge::{Charge, Known, Ledger, committed};
 use super::heads::{Heads, origin};
 use super::history;
+use super::index::Unindexed;
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
-use super::rows::{insert, note_move, note_use};
-use super::seat::Seat;
+use super::rows::{insert_leaves, note_move, note_use};
+use super::seat::{Seat, Stored};
 use super::share::{Events, Over};
 use super::tiles::{Tiles, TilesError};
 use crate::change::{Change, ChangeError, publish};
@@ -136,6 +137,7 @@ struct Writer {
     known: Known,
     alarms: Alarms,
     indexes: Indexes,
+    unindexed: Unindexed,
     follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
 }
@@ -152,7 +154,7 @@ impl Log {
         follow: Arc<Follow>,
         alarms: Alarms,
     ) -> Result<Self, LogError> {
-        let (seat, size, stored) = Seat::take(&database).await?;
+        let (seat, Stored { size, indexed, checkpoint: stored }) = Seat::take(&database).await?;
         let failed = |what: &str| LogError::Failed(format!("{what}; run `strongroom audit verify`"));
         let signer = |name: &str| {
             Signer::from_seed(name, &keys.log_seed)
@@ -172,10 +174,12 @@ impl Log {
         let position = Arc::new(RwLock::new(Position { size: tiles.size(), checkpoint }));
         let (send, receive) = mpsc::channel(QUEUE);
         let number = seat.log;
+        let unindexed = Unindexed::load(&database, number, indexed, size).await?;
         let (known, indexes) = (Known::default(), Indexes::default());
         let log = Self { send, position: position.clone(), database: database.clone(), key, number };
         tokio::spawn(
-            Writer { database, keys, signer, seat, tiles, known, alarms, indexes, follow, position }.run(receive),
+            Writer { database, keys, signer, seat, tiles, known, alarms, indexes, unindexed, follow, position }
+                .run(receive),
         );
         Ok(log)
     }
@@ -436,7 +440,8 @@ impl Writer {
                 leaves.push(leaf);
             }
         }
-        insert(&mut tx, self.database.is_shared(), &leaves).await?;
+        insert_leaves(&mut tx, self.database.is_shared(), &leaves).await?;
+        let indexed = self.unindexed.write(&mut tx, self.database.is_shared(), &leaves).await?;
         committed(&mut tx, &added).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
@@ -461,10 +466,11 @@ impl Writer {
         }
         tiles.write(&mut tx).await?;
         let checkpoint = sign(&self.signer, tiles)?;
-        self.seat.write(&mut tx, tiles.size(), &checkpoint).await?;
+        self.seat.write(&mut tx, (tiles.size(), indexed), &checkpoint).await?;
         // A log whose file is gone would take records until the process ends, and then have had none.
         self.database.is_in_place()?;
         tx.commit().await?;
+        self.unindexed.keep(indexed, &leaves);
         self.known.keep(ledger);
         self.alarms.keep(risen);
         Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved, there })

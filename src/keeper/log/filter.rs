@@ -1,0 +1,307 @@
+//! What a search asks for: as conditions of the database, by the index, and once a record is open.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, AssertSqlSafe, Row};
+use strongroom_protocol::SHARE_WORDS;
+use strongroom_protocol::admin::Cursor;
+
+use super::index::{Bound, Places, places};
+use super::leaf::{index, number_index};
+use super::record::Record;
+use super::search::SearchError;
+use crate::keys::OwnKeys;
+
+/// Records that one page looks at, at most, whatever the filter and however long the log. Whoever reads all pages asks for as many.
+pub const LOOKED_AT_MAX: usize = 4000;
+/// The order of search.
+pub(super) const ORDER: &str = "ORDER BY time_ms DESC, log DESC, seq DESC";
+/// A search, with names already turned to numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// By whom.
+    pub principal: Option<u64>,
+    /// By any of these.
+    pub people: Option<Vec<u64>>,
+    /// About which repository.
+    pub repo: Option<u64>,
+    /// With which token.
+    pub token: Option<u64>,
+    /// Of a share: with one of its tokens, or about it.
+    pub share: Option<ShareFilter>,
+    /// From where.
+    pub address: Option<String>,
+    /// What.
+    pub action: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// One that the decision reached.
+    pub compartment: Option<String>,
+    /// The file, or what its path begins with.
+    pub path: Option<String>,
+    /// As the client saw it.
+    pub request_id: Option<String>,
+    /// Not before.
+    pub since_ms: Option<i64>,
+    /// Before.
+    pub until_ms: Option<i64>,
+    /// Before this record.
+    pub before: Option<Cursor>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What belongs to a share.
+#[derive(Debug, Clone, Default)]
+pub struct ShareFilter {
+    /// Its number.
+    pub id: u64,
+    /// Its tokens.
+    pub tokens: Vec<u64>,
+    /// Its repository, where what was done about it is asked for too.
+    pub repo: Option<u64>,
+}
+
+#[derive(Clone)]
+pub(super) enum Value {
+    Bytes(Vec<u8>),
+    Text(String),
+    Number(i64),
+}
+
+/// Conditions with their values. The text is made of constants; every value is bound.
+#[derive(Default, Clone)]
+pub(super) struct Conditions {
+    texts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    /// `COLUMN = VALUE`, or that it is one of several.
+    pub(super) fn is(&mut self, column: &str, values: impl IntoIterator<Item = Value>) {
+        let text = self.one_of(column, values);
+        self.texts.push(text);
+    }
+
+    pub(super) fn one_of(&mut self, column: &str, values: impl IntoIterator<Item = Value>) -> String {
+        format!("{column} IN ({})", self.bind(values))
+    }
+
+    pub(super) fn bind(&mut self, values: impl IntoIterator<Item = Value>) -> String {
+        let first = self.values.len() + 1;
+        self.values.extend(values);
+        let numbers: Vec<String> = (first..=self.values.len()).map(|number| format!("${number}")).collect();
+        numbers.join(", ")
+    }
+
+    /// Between two places in the order of search, the first of them included. The columns are compared as a row: by that both
+    /// databases enter the index of time at the one place and leave it at the other, whatever their statistics say.
+    pub(super) fn between(&mut self, (from, to): (Bound, Bound)) {
+        for (sign, place) in [("<", to), (">=", from)] {
+            let numbers = self.bind(place.map(Value::Number));
+            self.texts.push(format!("(time_ms, log, seq) {sign} ({numbers})"));
+        }
+    }
+
+    /// Those so far, as they stand inside of a subquery; what is added from now on stands around it.
+    pub(super) fn inside(&mut self) -> String {
+        let text = self.text();
+        self.texts.clear();
+        text
+    }
+
+    pub(super) fn text(&self) -> String {
+        if self.texts.is_empty() { String::new() } else { format!(" WHERE {}", self.texts.join(" AND ")) }
+    }
+
+    pub(super) async fn rows(&self, pool: &AnyPool, text: String) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for value in self.values.clone() {
+            query = match value {
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Text(text) => query.bind(text),
+                Value::Number(number) => query.bind(number),
+            };
+        }
+        query.fetch_all(pool).await
+    }
+}
+
+/// An indexed column, and the value there.
+pub(super) type Entry = (&'static str, Vec<u8>);
+
+/// Indexed records of a value, of which those that match are a part.
+pub(super) struct Run {
+    /// Where they are.
+    pub(super) places: Places,
+    /// In the repository of a share, what is about shares.
+    pub(super) about: bool,
+}
+
+impl Run {
+    /// Where what a page looks at ends; none where it looks at all.
+    pub(super) fn end(&self) -> Option<Cursor> {
+        self.places.found.last().copied().filter(|_| self.places.more)
+    }
+}
+
+fn place(row: &AnyRow) -> Result<Option<Cursor>, sqlx::Error> {
+    let number = |column| row.try_get::<i64, _>(column);
+    Ok(Cursor::new(number("time_ms")?, number("log")? as u64, number("seq")? as u64))
+}
+
+pub(super) fn is_before(one: Cursor, other: Cursor) -> bool {
+    (one.time_ms, one.log, one.seq) < (other.time_ms, other.log, other.seq)
+}
+
+impl Filter {
+    /// Whether an index, or the order of time, has what is asked for and nothing between: then a page looks at no more than it shows.
+    pub(super) fn is_plain(&self) -> bool {
+        let entries = [self.principal.is_some(), self.repo.is_some(), self.token.is_some(), self.address.is_some()];
+        let narrowed = self.action.is_some() || self.outcome.is_some() || self.share.is_some() || self.people.is_some();
+        entries.iter().filter(|named| **named).count() <= 1 && !narrowed && !self.opens()
+    }
+
+    /// Whether what is asked for stands inside of records alone.
+    pub(super) fn opens(&self) -> bool {
+        let many = self.share.is_some() || self.people.is_some();
+        many || self.compartment.is_some() || self.path.is_some() || self.request_id.is_some()
+    }
+
+    /// The columns and values that are named.
+    pub(super) fn entries(&self, keys: &OwnKeys) -> Vec<Entry> {
+        let number = |column, index, value: Option<u64>| Some((column, number_index(keys, index, Some(value?))));
+        let named = [
+            number("principal_index", "principal", self.principal),
+            number("repo_index", "repo", self.repo),
+            number("token_index", "token", self.token),
+            self.address.as_deref().map(|text| ("address_index", index(keys, "address", text))),
+        ];
+        named.into_iter().flatten().collect()
+    }
+
+    /// Values of which one at least has whatever matches, where no single one is named: of people, or of a share; and whether only
+    /// what is about shares counts there.
+    pub(super) fn any_of(&self, keys: &OwnKeys) -> Vec<(Entry, bool)> {
+        let number = |column, index, value| (column, number_index(keys, index, Some(value)));
+        match (&self.share, &self.people) {
+            // Both must match: those of the one are enough.
+            (Some(share), _) => {
+                let tokens = share.tokens.iter().map(|id| (number("token_index", "token", *id), false));
+                tokens.chain(share.repo.map(|id| (number("repo_index", "repo", id), true))).collect()
+            }
+            (None, Some(people)) => {
+                people.iter().map(|id| (number("principal_index", "principal", *id), false)).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// All indexed records that may match, down to where a page stops looking: of values that all must match, those of the one
+    /// that a page gets through farthest.
+    pub(super) async fn runs(
+        &self,
+        pool: &AnyPool,
+        entries: &[Entry],
+        any_of: &[(Entry, bool)],
+    ) -> Result<Vec<Run>, SearchError> {
+        let bounds = self.bounds(None);
+        let most = if self.is_plain() { self.limit as usize + 1 } else { LOOKED_AT_MAX };
+        let mut best: Option<Run> = None;
+        for (_, value) in entries {
+            let run = Run { places: places(pool, value, bounds, most).await?, about: false };
+            let farther = match (best.as_ref().map(Run::end), run.end()) {
+                (None, _) | (Some(Some(_)), None) => true,
+                (Some(Some(held)), Some(end)) => is_before(end, held),
+                (Some(None), _) => false,
+            };
+            if farther {
+                best = Some(run);
+            }
+        }
+        if let Some(best) = best {
+            return Ok(vec![best]);
+        }
+        let each = (LOOKED_AT_MAX / any_of.len().max(1)).max(50);
+        let mut runs = Vec::new();
+        for ((_, value), about) in any_of {
+            runs.push(Run { places: places(pool, value, bounds, each).await?, about: *about });
+        }
+        Ok(runs)
+    }
+
+    /// What is asked for in the order of search, down to a place.
+    pub(super) fn bounds(&self, end: Option<Cursor>) -> (Bound, Bound) {
+        let numbers = |place: Cursor| [place.time_ms, place.log as i64, place.seq as i64];
+        // A place is before all of its millisecond where log and number are 0, the least there are.
+        let until = self.until_ms.map_or([i64::MAX; 3], |until| [until, 0, 0]);
+        let since = self.since_ms.map_or([0; 3], |since| [since, 0, 0]);
+        let to = self.before.map_or(until, |before| numbers(before).min(until));
+        (end.map_or(since, |end| numbers(end).max(since)), to)
+    }
+
+    /// The last record that a page looks at in the order of time, read from its index alone; none where the log begins before.
+    pub(super) async fn end_of_time(&self, pool: &AnyPool) -> Result<Option<Cursor>, SearchError> {
+        let mut bounds = Conditions::default();
+        bounds.between(self.bounds(None));
+        let (text, offset) = (bounds.text(), LOOKED_AT_MAX - 1);
+        let text = format!("SELECT time_ms, log, seq FROM audit_leaf{text} {ORDER} LIMIT 1 OFFSET {offset}");
+        Ok(bounds.rows(pool, text).await?.first().map(place).transpose()?.flatten())
+    }
+
+    /// What is compared in the clear.
+    pub(super) fn narrow(&self, entries: &[Entry], about: bool, conditions: &mut Conditions) {
+        for (column, value) in entries {
+            conditions.is(column, [Value::Bytes(value.clone())]);
+        }
+        for (column, value) in [("action", &self.action), ("outcome", &self.outcome)] {
+            if let Some(value) = value {
+                conditions.is(column, [Value::Text(value.clone())]);
+            }
+        }
+        if about {
+            conditions.is("action", SHARE_WORDS.map(|word| Value::Text(word.to_owned())));
+        }
+    }
+
+    /// The same where one of several values is enough.
+    pub(super) fn narrow_to_any(&self, any_of: &[(Entry, bool)], conditions: &mut Conditions) {
+        let mut texts = Vec::new();
+        for column in ["principal_index", "repo_index", "token_index"] {
+            for about in [false, true] {
+                let of = any_of.iter().filter(|((named, _), held)| *named == column && *held == about);
+                let values: Vec<Value> = of.map(|((_, value), _)| Value::Bytes(value.clone())).collect();
+                if values.is_empty() {
+                    continue;
+                }
+                let mut text = conditions.one_of(column, values);
+                if about {
+                    let words = SHARE_WORDS.map(|word| Value::Text(word.to_owned()));
+                    text = format!("{text} AND {}", conditions.one_of("action", words));
+                }
+                texts.push(format!("({text})"));
+            }
+        }
+        if !texts.is_empty() {
+            conditions.texts.push(format!("({})", texts.join(" OR ")));
+        }
+    }
+
+    /// What is compared once a record is open.
+    pub(super) fn matches(&self, record: &Record) -> bool {
+        let share = self.share.as_ref().is_none_or(|share| match record.token {
+            Some(token) if share.tokens.contains(&token) => true,
+            _ => {
+                let about = SHARE_WORDS.contains(&record.action.as_str());
+                about && record.share == Some(share.id) && share.repo.is_some() && record.repo_id == share.repo
+            }
+        });
+        let people =
+            self.people.as_ref().is_none_or(|people| record.principal_id.is_some_and(|id| people.contains(&id)));
+        let starts = |path: &str| record.path.as_deref().is_some_and(|held| held.starts_with(path));
+        share
+            && people
+            && self.compartment.as_ref().is_none_or(|part| record.compartments.contains(part))
+            && self.path.as_deref().is_none_or(starts)
+            && self.request_id.as_ref().is_none_or(|id| *id == record.request_id)
+    }
+}

@@ -1,0 +1,235 @@
+//! By what the log is searched. A row of an index for each record and column would dirty a page for each: so records wait, and are
+//! indexed many at once, a row for each value and each [`SPAN_BITS`] of time.
+
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, AnyPool, Row};
+use strongroom_database::Database;
+use strongroom_protocol::admin::Cursor;
+
+use super::leaf::StoredLeaf;
+use super::rows::{Shape, insert};
+use super::search::SearchError;
+
+/// Records of one log that are not indexed, at most, when their keeper writes them. A search looks through them.
+const WAITING_MAX: usize = 2048;
+/// The records of one row lie within 2^16 ms that are no others': rows of one span are read together, and rows of a later span
+/// have later records alone.
+const SPAN_BITS: u32 = 16;
+/// Rows of the index that are read at once, at most.
+const PAGE_MAX: usize = 512;
+
+static ENTRIES: Shape<5> = Shape::new("INSERT INTO audit_index (value_index, time_ms, log, seq, more) VALUES ");
+
+/// One column of a row of the log.
+type Value = Vec<u8>;
+
+struct Waiting {
+    time_ms: i64,
+    seq: u64,
+    values: [Value; 4],
+}
+
+impl Waiting {
+    fn of(leaf: &StoredLeaf) -> Self {
+        let values =
+            [&leaf.principal_index, &leaf.repo_index, &leaf.token_index, &leaf.address_index].map(Clone::clone);
+        Self { time_ms: leaf.time_ms, seq: leaf.seq, values }
+    }
+}
+
+/// Records of a log that are not indexed yet, as its writer knows them.
+#[derive(Default)]
+pub struct Unindexed {
+    indexed: u64,
+    waiting: Vec<Waiting>,
+}
+
+impl Unindexed {
+    /// Those of a stored log of which so many records are indexed. Where another version left more than fit, they are indexed
+    /// first.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn load(database: &Database, log: u64, indexed: u64, size: u64) -> Result<Self, sqlx::Error> {
+        let (mut tx, mut indexed) = (database.begin().await?, indexed);
+        if size.saturating_sub(indexed) > WAITING_MAX as u64 {
+            for column in ["principal_index", "repo_index", "token_index", "address_index"] {
+                let text = format!(
+                    "INSERT INTO audit_index (value_index, time_ms, log, seq, more) \
+                     SELECT {column}, time_ms, log, seq, SUBSTR({column}, 1, 0) FROM audit_leaf \
+                     WHERE log = $1 AND seq >= $2 AND seq < $3 ORDER BY 1, 2, 3, 4"
+                );
+                // Constants.
+                let text = sqlx::query(sqlx::AssertSqlSafe(text));
+                text.bind(log as i64).bind(indexed as i64).bind(size as i64).execute(&mut *tx).await?;
+            }
+            sqlx::query("UPDATE audit_head SET indexed = $1 WHERE log = $2")
+                .bind(size as i64)
+                .bind(log as i64)
+                .execute(&mut *tx)
+                .await?;
+            indexed = size;
+        }
+        let rows = sqlx::query(
+            "SELECT time_ms, seq, principal_index, repo_index, token_index, address_index FROM audit_leaf \
+             WHERE log = $1 AND seq >= $2 ORDER BY seq",
+        );
+        let rows = rows.bind(log as i64).bind(indexed as i64).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        let waiting = rows.iter().map(|row| {
+            let (time_ms, seq) = (row.try_get("time_ms")?, row.try_get::<i64, _>("seq")? as u64);
+            let value = |column| row.try_get::<Value, _>(column);
+            let values =
+                [value("principal_index")?, value("repo_index")?, value("token_index")?, value("address_index")?];
+            Ok::<_, sqlx::Error>(Waiting { time_ms, seq, values })
+        });
+        Ok(Self { indexed, waiting: waiting.collect::<Result<_, _>>()? })
+    }
+
+    /// Indexes all that waits, with what is appended in the same transaction, once that is enough. Gives how many records of the
+    /// log are indexed then.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn write(
+        &self,
+        tx: &mut AnyConnection,
+        numbered: bool,
+        appended: &[StoredLeaf],
+    ) -> Result<u64, sqlx::Error> {
+        let Some(last) = appended.last().filter(|_| self.waiting.len() + appended.len() >= WAITING_MAX) else {
+            return Ok(self.indexed);
+        };
+        let appended: Vec<Waiting> = appended.iter().map(Waiting::of).collect();
+        let mut rows = BTreeMap::<(&[u8], i64), Vec<(i64, u64)>>::new();
+        for one in self.waiting.iter().chain(&appended) {
+            for value in &one.values {
+                rows.entry((value, one.time_ms >> SPAN_BITS)).or_default().push((one.time_ms, one.seq));
+            }
+        }
+        let rows: Vec<(&[u8], i64, u64, Vec<u8>)> = rows
+            .iter()
+            .filter_map(|((value, _), records)| {
+                let ((time_ms, seq), more) = records.split_first()?;
+                Some((*value, *time_ms, *seq, pack(*seq, more)))
+            })
+            .collect();
+        let log = last.log as i64;
+        insert(tx, numbered, &ENTRIES, &rows, |query, (value, time_ms, seq, more)| {
+            query.bind(value.to_vec()).bind(*time_ms).bind(log).bind(*seq as i64).bind(more.clone())
+        })
+        .await?;
+        Ok(last.seq + 1)
+    }
+
+    /// What a transaction wrote is durable.
+    pub fn keep(&mut self, indexed: u64, appended: &[StoredLeaf]) {
+        if indexed > self.indexed {
+            self.indexed = indexed;
+            self.waiting.clear();
+        } else {
+            self.waiting.extend(appended.iter().map(Waiting::of));
+        }
+    }
+}
+
+/// Records that follow one in its log, within its span: of each the distance to the one before (LEB128), and its milliseconds
+/// within the span (two bytes, the lower first).
+fn pack(mut before: u64, records: &[(i64, u64)]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(records.len() * 4);
+    for (time_ms, seq) in records {
+        let mut distance = seq - before; // they are in the order of the log
+        while distance >= 0x80 {
+            packed.push(distance as u8 | 0x80); // its lower seven bits
+            distance >>= 7;
+        }
+        packed.push(distance as u8); // below 128
+        packed.extend((*time_ms as u16).to_le_bytes()); // the lower bits are the place in the span
+        before = *seq;
+    }
+    packed
+}
+
+/// All records of a row.
+fn unpack(first: Cursor, mut packed: &[u8]) -> Result<Vec<Cursor>, SearchError> {
+    let cut = || SearchError::Index(first.log);
+    let mut all = vec![first];
+    let mut seq = first.seq;
+    while !packed.is_empty() {
+        let end = packed.iter().position(|byte| byte & 0x80 == 0).filter(|end| *end < 9).ok_or_else(cut)?;
+        let (distance, rest) = packed.split_at(end + 1);
+        let distance = distance.iter().rev().fold(0, |whole, byte| whole << 7 | u64::from(byte & 0x7f));
+        let ([low, high], rest) = rest.split_first_chunk::<2>().map(|(time, rest)| (*time, rest)).ok_or_else(cut)?;
+        seq = u64::checked_add(seq, distance).ok_or_else(cut)?;
+        let time_ms = first.time_ms >> SPAN_BITS << SPAN_BITS | i64::from(u16::from_le_bytes([low, high]));
+        all.push(Cursor::new(time_ms, first.log, seq).ok_or_else(cut)?);
+        packed = rest;
+    }
+    Ok(all)
+}
+
+/// Where an indexed value has records, the newest first.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// As many as were asked for, at most.
+    pub found: Vec<Cursor>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// A place as it is compared: time, log, number.
+pub type Bound = [i64; 3];
+
+fn bound(place: &Cursor) -> Bound {
+    // A `Cursor` has numbers that fit.
+    [place.time_ms, place.log as i64, place.seq as i64]
+}
+
+/// Reads where a value has records, from one place up to another that is not included.
+///
+/// # Errors
+/// [`SearchError::Index`] for a row that can't be read: who edits one hides a record from searches.
+pub async fn places(
+    pool: &AnyPool,
+    value: &[u8],
+    (from, to): (Bound, Bound),
+    most: usize,
+) -> Result<Places, SearchError> {
+    let first_of = |time_ms: i64| time_ms >> SPAN_BITS << SPAN_BITS;
+    let last_of = |time_ms: i64| time_ms | ((1 << SPAN_BITS) - 1);
+    // Rows are entered at the end of the span that `to` lies in.
+    let mut before = [last_of(to[0]).saturating_add(1), 0, 0];
+    let (mut found, mut page) = (Vec::new(), most.clamp(8, PAGE_MAX / 4));
+    loop {
+        let text = format!(
+            "SELECT time_ms, log, seq, more FROM audit_index \
+             WHERE (value_index, time_ms, log, seq) < ($1, $2, $3, $4) AND (value_index, time_ms) >= ($1, $5) \
+             ORDER BY value_index DESC, time_ms DESC, log DESC, seq DESC LIMIT {page}"
+        );
+        // A constant and a number.
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(value.to_vec());
+        for number in before {
+            query = query.bind(number);
+        }
+        let rows = query.bind(first_of(from[0])).fetch_all(pool).await?;
+        for row in &rows {
+            let number = |column| row.try_get::<i64, _>(column);
+            let (log, seq) = (number("log")? as u64, number("seq")? as u64);
+            let first = Cursor::new(number("time_ms")?, log, seq).ok_or(SearchError::Index(log))?;
+            before = bound(&first);
+            let all = unpack(first, &row.try_get::<Vec<u8>, _>("more")?)?;
+            found.extend(all.into_iter().filter(|place| (from..to).contains(&bound(place))));
+        }
+        let ended = rows.len() < page;
+        // Rows that were not read have no record in a span after that of the last one that was.
+        let whole = found.iter().filter(|place| place.time_ms > last_of(before[0])).count();
+        if ended || whole > most {
+            found.sort_unstable_by_key(|place| std::cmp::Reverse(bound(place)));
+            let more = found.len() > most;
+            found.truncate(most);
+            return Ok(Places { found, more });
+        }
+        page = (page * 2).min(PAGE_MAX);
+    }
+}
