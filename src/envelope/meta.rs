@@ -21,7 +21,7 @@ pub struct SealedError;
 
 /// Joins the parts of a place so that no two lists of parts give the same bytes.
 fn join(place: &[&[u8]]) -> Vec<u8> {
-    let mut joined = Vec::new();
+    let mut joined = Vec::with_capacity(place.iter().map(|part| 8 + part.len()).sum());
     for part in place {
         joined.extend_from_slice(&(part.len() as u64).to_be_bytes());
         joined.extend_from_slice(part);
@@ -42,11 +42,12 @@ pub fn seal_meta(secret: &[u8; 32], place: &[&[u8]], plain: &[u8]) -> Result<Vec
     let mut nonce = [0; NONCE];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| KeyError::Randomness)?;
     let mut body = Vec::with_capacity(plain.len() + SEALED_EXTRA_BYTES);
+    body.extend_from_slice(&nonce);
     body.extend_from_slice(plain);
     let aad = Aad::from(join(place));
-    let sealed = key(secret).seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body);
-    sealed.map_err(|_| KeyError::Randomness)?;
-    body.splice(..0, nonce);
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let tag = key(secret).seal_in_place_separate_tag(nonce, aad, &mut body[NONCE..]);
+    body.extend_from_slice(tag.map_err(|_| KeyError::Randomness)?.as_ref());
     Ok(body)
 }
 

@@ -24,14 +24,16 @@ static ENTRIES: Shape<5> = Shape::new("INSERT INTO audit_index (value_index, tim
 /// One column of a row of the log.
 type Value = Vec<u8>;
 
-struct Waiting {
+/// A record as the index needs it.
+pub struct Waiting {
     time_ms: i64,
     seq: u64,
     values: [Value; 4],
 }
 
 impl Waiting {
-    fn of(leaf: &StoredLeaf) -> Self {
+    /// That of a leaf.
+    pub fn of(leaf: &StoredLeaf) -> Self {
         let values =
             [&leaf.principal_index, &leaf.repo_index, &leaf.token_index, &leaf.address_index].map(Clone::clone);
         Self { time_ms: leaf.time_ms, seq: leaf.seq, values }
@@ -96,40 +98,39 @@ impl Unindexed {
         &self,
         tx: &mut AnyConnection,
         numbered: bool,
-        appended: &[StoredLeaf],
+        log: u64,
+        appended: &[Waiting],
     ) -> Result<u64, sqlx::Error> {
         let Some(last) = appended.last().filter(|_| self.waiting.len() + appended.len() >= WAITING_MAX) else {
             return Ok(self.indexed);
         };
-        let appended: Vec<Waiting> = appended.iter().map(Waiting::of).collect();
         let mut rows = BTreeMap::<(&[u8], i64), Vec<(i64, u64)>>::new();
-        for one in self.waiting.iter().chain(&appended) {
+        for one in self.waiting.iter().chain(appended) {
             for value in &one.values {
                 rows.entry((value, one.time_ms >> SPAN_BITS)).or_default().push((one.time_ms, one.seq));
             }
         }
-        let rows: Vec<(&[u8], i64, u64, Vec<u8>)> = rows
-            .iter()
+        let rows: Vec<(Value, i64, u64, Vec<u8>)> = rows
+            .into_iter()
             .filter_map(|((value, _), records)| {
                 let ((time_ms, seq), more) = records.split_first()?;
-                Some((*value, *time_ms, *seq, pack(*seq, more)))
+                Some((value.to_vec(), *time_ms, *seq, pack(*seq, more)))
             })
             .collect();
-        let log = last.log as i64;
-        insert(tx, numbered, &ENTRIES, &rows, |query, (value, time_ms, seq, more)| {
-            query.bind(value.to_vec()).bind(*time_ms).bind(log).bind(*seq as i64).bind(more.clone())
+        insert(tx, numbered, &ENTRIES, rows, |query, (value, time_ms, seq, more)| {
+            query.bind(value).bind(time_ms).bind(log as i64).bind(seq as i64).bind(more)
         })
         .await?;
         Ok(last.seq + 1)
     }
 
     /// What a transaction wrote is durable.
-    pub fn keep(&mut self, indexed: u64, appended: &[StoredLeaf]) {
+    pub fn keep(&mut self, indexed: u64, appended: Vec<Waiting>) {
         if indexed > self.indexed {
             self.indexed = indexed;
             self.waiting.clear();
         } else {
-            self.waiting.extend(appended.iter().map(Waiting::of));
+            self.waiting.extend(appended);
         }
     }
 }

@@ -104,6 +104,10 @@ impl Indexes {
     }
 }
 
+/// Bytes that most records have, inside and beside their seal: what is made of them need not grow while it is.
+const BODY_BYTES: usize = 1024;
+const COLUMNS_BYTES: usize = 256;
+
 impl StoredLeaf {
     /// Seals a record at its place.
     ///
@@ -116,8 +120,9 @@ impl StoredLeaf {
         record: &Record,
         heads: String,
     ) -> Result<Self, KeyError> {
+        let mut body = Vec::with_capacity(BODY_BYTES);
         // Strings and numbers always have a JSON form.
-        let body = serde_json::to_vec(record).expect("plain values");
+        serde_json::to_writer(&mut body, record).expect("plain values");
         let place: [&[u8]; 3] = [b"audit", &log.to_be_bytes(), &seq.to_be_bytes()];
         Ok(Self {
             log,
@@ -168,8 +173,9 @@ impl StoredLeaf {
 
     /// As it is hashed, exported and proved.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = Vec::with_capacity(self.body_sealed.len() + COLUMNS_BYTES);
         // Postcard into a growing vector fails for no value of these types.
-        postcard::to_stdvec(self).expect("plain values")
+        postcard::to_extend(self, bytes).expect("plain values")
     }
 
     /// Reads those bytes.

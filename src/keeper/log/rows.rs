@@ -41,14 +41,13 @@ pub(super) async fn insert<const COLUMNS: usize, T>(
     tx: &mut AnyConnection,
     numbered: bool,
     shape: &'static Shape<COLUMNS>,
-    mut rows: &[T],
-    bind: impl Fn(Query<'static, Any, AnyArguments>, &T) -> Query<'static, Any, AnyArguments>,
+    rows: Vec<T>,
+    bind: impl Fn(Query<'static, Any, AnyArguments>, T) -> Query<'static, Any, AnyArguments>,
 ) -> Result<(), sqlx::Error> {
+    let mut rows = rows.into_iter();
     while let Some(at) = ROWS.iter().position(|many| *many <= rows.len()) {
-        let (now, later) = rows.split_at(ROWS[at]);
         let text = shape.texts[usize::from(numbered)][at].get_or_init(|| shape.text(ROWS[at], numbered));
-        now.iter().fold(sqlx::query(text.as_str()), &bind).execute(&mut *tx).await?;
-        rows = later;
+        rows.by_ref().take(ROWS[at]).fold(sqlx::query(text.as_str()), &bind).execute(&mut *tx).await?;
     }
     Ok(())
 }
@@ -61,22 +60,22 @@ static LEAVES: Shape<12> = Shape::new(
 pub(super) async fn insert_leaves(
     tx: &mut AnyConnection,
     numbered: bool,
-    leaves: &[StoredLeaf],
+    leaves: Vec<StoredLeaf>,
 ) -> Result<(), sqlx::Error> {
     insert(tx, numbered, &LEAVES, leaves, |query, leaf| {
         query
             .bind(leaf.log as i64)
             .bind(leaf.seq as i64)
             .bind(leaf.time_ms)
-            .bind(leaf.action.clone())
-            .bind(leaf.outcome.clone())
+            .bind(leaf.action)
+            .bind(leaf.outcome)
             .bind(leaf.generation as i64)
-            .bind(leaf.principal_index.clone())
-            .bind(leaf.repo_index.clone())
-            .bind(leaf.token_index.clone())
-            .bind(leaf.address_index.clone())
-            .bind(leaf.body_sealed.clone())
-            .bind(leaf.heads.clone())
+            .bind(leaf.principal_index)
+            .bind(leaf.repo_index)
+            .bind(leaf.token_index)
+            .bind(leaf.address_index)
+            .bind(leaf.body_sealed)
+            .bind(leaf.heads)
     })
     .await
 }

@@ -245,7 +245,7 @@ mod tests {
             let mut tx = database.begin().await.expect("a transaction");
             // Only the leaves that no full tile covers are needed.
             let needed: Vec<StoredLeaf> = (stored_leaves.max(size - size % 256)..size).map(leaf).collect();
-            insert_leaves(&mut tx, false, &needed).await.expect("leaves");
+            insert_leaves(&mut tx, false, needed).await.expect("leaves");
             tiles.write(&mut tx).await.expect("tiles");
             tx.commit().await.expect("a commit");
             stored_leaves = size;

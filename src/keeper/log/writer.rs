@@ -16,7 +16,7 @@ use super::alarm::{Alarms, Risen};
 use super::charge::{Charge, Known, Ledger, committed};
 use super::heads::{Heads, origin};
 use super::history;
-use super::index::Unindexed;
+use super::index::{Unindexed, Waiting};
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::rows::{insert_leaves, note_move, note_use};
@@ -440,8 +440,9 @@ impl Writer {
                 leaves.push(leaf);
             }
         }
-        insert_leaves(&mut tx, self.database.is_shared(), &leaves).await?;
-        let indexed = self.unindexed.write(&mut tx, self.database.is_shared(), &leaves).await?;
+        let (shared, appended) = (self.database.is_shared(), leaves.iter().map(Waiting::of).collect::<Vec<_>>());
+        insert_leaves(&mut tx, shared, leaves).await?;
+        let indexed = self.unindexed.write(&mut tx, shared, self.seat.log, &appended).await?;
         committed(&mut tx, &added).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;
@@ -470,7 +471,7 @@ impl Writer {
         // A log whose file is gone would take records until the process ends, and then have had none.
         self.database.is_in_place()?;
         tx.commit().await?;
-        self.unindexed.keep(indexed, &leaves);
+        self.unindexed.keep(indexed, appended);
         self.known.keep(ledger);
         self.alarms.keep(risen);
         Ok(Written { places, generation, checkpoint: Some(checkpoint), used, moved, there })
