@@ -16,6 +16,10 @@ use strongroom_keeper::policy::{Assignment, Place, Policy, PrincipalId, Question
 use strongroom_keeper::root::{Root, RootSource};
 use strongroom_keeper::{Core, Settings, open};
 
+/// As the server has it (src/main.rs).
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 const MODEL: &str = include_str!("../policies/model.conf");
 const ROLES: &str = include_str!("../policies/roles.csv");
 const DUAL_CONTROL: &str = include_str!("../policies/dual-control.toml");
