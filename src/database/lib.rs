@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Transaction};
 use zeroize::Zeroizing;
 
@@ -188,6 +189,18 @@ impl Database {
     /// Whatever the database says.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.writer.begin_with(self.begin).await
+    }
+
+    /// The same on a connection of [`Database::writer`] that the caller keeps, while one transaction follows another: the pool asks
+    /// each connection that comes back whether it still lives, and who comes next waits for the answer.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn begin_on<'c>(
+        &self,
+        connection: &'c mut PoolConnection<Any>,
+    ) -> Result<Transaction<'c, Any>, sqlx::Error> {
+        connection.begin_with(self.begin).await
     }
 
     /// Whether other processes may use it too.

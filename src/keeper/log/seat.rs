@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, Row};
 use strongroom_database::{Database, Hold};
 
-use super::writer::LogError;
+use super::front::LogError;
 
 /// A keeper that has just ended is let go of by the server a moment later; its log is waited for so often and so long before
 /// another is begun.

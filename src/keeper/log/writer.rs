@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use sqlx::Any;
+use sqlx::pool::PoolConnection;
 use strongroom_audit::checkpoint::Checkpoint;
-use strongroom_audit::note::{Signer, VerifierKey};
+use strongroom_audit::note::Signer;
 use strongroom_database::{Database, Lock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::alarm::{Alarms, Risen};
 use super::charge::{Charge, Known, Ledger, committed};
-use super::heads::{Heads, origin};
+use super::front::{Entry, Job, Log, LogError, Position, QUEUE};
+use super::heads::origin;
 use super::history;
 use super::index::{Unindexed, Waiting};
 use super::leaf::{Indexes, StoredLeaf};
@@ -22,111 +22,22 @@ use super::record::Record;
 use super::rows::{insert_leaves, note_move, note_use};
 use super::seat::{Seat, Stored};
 use super::share::{Events, Over};
-use super::tiles::{Tiles, TilesError};
-use crate::change::{Change, ChangeError, publish};
+use super::tiles::Tiles;
+use crate::change::{Change, publish};
 use crate::follow::Follow;
-use crate::keys::{KeyError, OwnKeys};
+use crate::keys::OwnKeys;
 use crate::metrics;
 use crate::review;
 
 /// Records of one group, at most.
 const GROUP: usize = 256;
-/// Records that wait, at most; those beyond wait for room.
-const QUEUE: usize = 4096;
-/// How long an answer waits for its group. A log that hangs is as bad as one that is full.
-const DEADLINE: Duration = Duration::from_secs(5);
-
+/// How often those who were answered are let go first, at most, as long as one of them asks again: what they ask is in the next group
+/// then, not in the one after it, and half as many groups do.
+const YIELDS: usize = 8;
+/// Groups that are written one after another before others may write.
+const TURNS: u64 = 32;
 /// A token's last use is noted to the minute.
 const USE_MS: i64 = 60_000;
-
-/// Why a record is not durable. Nothing may be released.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The policy changed since the decision: decide again.
-    #[error("decided under an older policy")]
-    Stale,
-    /// A change that meets another, such as a name that was taken.
-    #[error("taken")]
-    Taken,
-    /// It would pass a budget, or what a share allows.
-    #[error("over budget")]
-    OverBudget(Over),
-    /// Another keeper continued this log: this one must stop.
-    #[error("another keeper continued this log")]
-    Fenced,
-    /// The database or the tree.
-    #[error("the audit log can't be written: {0}")]
-    Failed(String),
-    /// It hangs.
-    #[error("the audit log did not answer in {} s", DEADLINE.as_secs())]
-    Late,
-}
-
-impl From<sqlx::Error> for LogError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<TilesError> for LogError {
-    fn from(error: TilesError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<KeyError> for LogError {
-    fn from(error: KeyError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<ChangeError> for LogError {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Database(sqlx::Error::Database(error)) if error.is_unique_violation() => Self::Taken,
-            error => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-/// Where the log ends.
-#[derive(Debug, Clone)]
-pub struct Position {
-    /// Records.
-    pub size: u64,
-    /// The signed note.
-    pub checkpoint: String,
-}
-
-/// What is appended.
-#[derive(Default)]
-pub struct Entry {
-    /// What it says.
-    pub record: Record,
-    /// What it is about, written in the same transaction.
-    pub changes: Vec<Change>,
-    /// The generation that decided: under a newer one nothing is appended.
-    pub decided: Option<u64>,
-    /// What it uses of a budget: past a limit nothing is appended.
-    pub charge: Option<Charge>,
-    /// How far other logs are.
-    pub heads: Heads,
-}
-
-struct Job {
-    entry: Entry,
-    done: oneshot::Sender<Result<u64, LogError>>,
-}
-
-/// The log's front: append and wait.
-#[derive(Clone)]
-pub struct Log {
-    send: mpsc::Sender<Job>,
-    position: Arc<RwLock<Position>>,
-    database: Database,
-    key: VerifierKey,
-    number: u64,
-}
 
 struct Writer {
     database: Database,
@@ -140,6 +51,8 @@ struct Writer {
     unindexed: Unindexed,
     follow: Arc<Follow>,
     position: Arc<RwLock<Position>>,
+    /// Kept while one group follows another.
+    connection: Option<PoolConnection<Any>>,
 }
 
 impl Log {
@@ -178,72 +91,23 @@ impl Log {
         let (known, indexes) = (Known::default(), Indexes::default());
         let log = Self { send, position: position.clone(), database: database.clone(), key, number };
         tokio::spawn(
-            Writer { database, keys, signer, seat, tiles, known, alarms, indexes, unindexed, follow, position }
-                .run(receive),
+            Writer {
+                database,
+                keys,
+                signer,
+                seat,
+                tiles,
+                known,
+                alarms,
+                indexes,
+                unindexed,
+                follow,
+                position,
+                connection: None,
+            }
+            .run(receive),
         );
         Ok(log)
-    }
-
-    /// The number of this keeper's log.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Where this keeper's log ends now.
-    pub fn position(&self) -> Position {
-        self.position.read().clone()
-    }
-
-    /// The key of the first log, from which those of the others are told.
-    pub fn key(&self) -> &VerifierKey {
-        &self.key
-    }
-
-    /// The signed checkpoints of all logs, by number.
-    ///
-    /// # Errors
-    /// [`LogError`].
-    pub async fn checkpoints(&self) -> Result<Vec<(u64, Position)>, LogError> {
-        let rows = sqlx::query("SELECT log, size, checkpoint FROM audit_head WHERE size > 0 ORDER BY log");
-        let rows = rows.fetch_all(&self.database.reader).await?;
-        let position = |row: &AnyRow| -> Result<_, sqlx::Error> {
-            let size = row.try_get::<i64, _>("size")? as u64;
-            Ok((row.try_get::<i64, _>("log")? as u64, Position { size, checkpoint: row.try_get("checkpoint")? }))
-        };
-        Ok(rows.iter().map(position).collect::<Result<_, _>>()?)
-    }
-
-    /// How far the other logs are. One whose checkpoint does not open is named by nobody, and said so.
-    ///
-    /// # Errors
-    /// [`LogError`].
-    pub async fn others(&self) -> Result<Heads, LogError> {
-        let mut heads = Vec::new();
-        for (log, position) in self.checkpoints().await?.into_iter().filter(|(log, _)| *log != self.number) {
-            let key = self.key.named(&origin(self.key.name(), log));
-            match key.and_then(|key| Checkpoint::open(&position.checkpoint, &key)) {
-                Ok(checkpoint) => heads.push(checkpoint.into()),
-                Err(error) => tracing::error!(%error, log, "another log's checkpoint does not open"),
-            }
-        }
-        Ok(Heads(heads))
-    }
-
-    /// Appends, and waits until all of it is durable. Gives its place in the log.
-    ///
-    /// # Errors
-    /// [`LogError`]: then nothing may be released. The record of a late one may still land.
-    pub async fn append(&self, entry: Entry) -> Result<u64, LogError> {
-        let (done, landed) = oneshot::channel();
-        let gone = || LogError::Failed("the log's writer is gone".to_owned());
-        let wait = async {
-            self.send.send(Job { entry, done }).await.map_err(|_| gone())?;
-            landed.await.map_err(|_| gone())?
-        };
-        let since = Instant::now();
-        let landed = tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(LogError::Late));
-        metrics::appended(since, landed.as_ref());
-        landed
     }
 }
 
@@ -274,7 +138,7 @@ struct Written {
 
 impl Writer {
     async fn run(mut self, mut receive: mpsc::Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(GROUP);
+        let (mut waiting, mut turns) = (Vec::with_capacity(GROUP), 0);
         while receive.recv_many(&mut waiting, GROUP).await > 0 {
             let mut jobs = std::mem::take(&mut waiting).into_iter().peekable();
             while let Some(first) = jobs.next() {
@@ -284,6 +148,18 @@ impl Writer {
                     group.extend(jobs.next());
                 }
                 self.commit(group).await;
+            }
+            for _ in 0..YIELDS {
+                let before = receive.len();
+                tokio::task::yield_now().await;
+                if receive.len() == before {
+                    break;
+                }
+            }
+            turns += 1;
+            if receive.is_empty() || turns % TURNS == 0 {
+                // Others write too.
+                self.connection = None;
             }
         }
     }
@@ -362,7 +238,11 @@ impl Writer {
     /// It holds the lock beside other keepers' records, and alone for a change: from a change's commit on no record of a
     /// decision before it lands, on no keeper. Rows that keepers meet at are written in one order.
     async fn write(&mut self, tiles: &mut Tiles, entries: &[Entry], changes: &[Change]) -> Result<Written, LogError> {
-        let mut tx = self.database.begin().await?;
+        let mut connection = match self.connection.take() {
+            Some(kept) => kept,
+            None => self.database.writer.acquire().await?,
+        };
+        let mut tx = self.database.begin_on(&mut connection).await?;
         let lock = if changes.is_empty() { Lock::Shared } else { Lock::Exclusive };
         self.database.lock(&mut tx, lock).await?;
         let failed = |error: crate::state::LoadError| LogError::Failed(error.to_string());
@@ -471,6 +351,7 @@ impl Writer {
         // A log whose file is gone would take records until the process ends, and then have had none.
         self.database.is_in_place()?;
         tx.commit().await?;
+        self.connection = Some(connection);
         self.unindexed.keep(indexed, appended);
         self.known.keep(ledger);
         self.alarms.keep(risen);
