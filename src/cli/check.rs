@@ -151,6 +151,11 @@ async fn logs(inspection: &Inspection, damaged: &mut Vec<Value>) -> Result<u64, 
     if lost > 0 {
         damaged.push(json!({"what": format!("the log and the list of alerts differ in {lost} alerts")}));
     }
+    for log in inspection.wrongly_indexed().await.map_err(words)? {
+        damaged.push(
+            json!({"log": origin(&name, log), "what": "the index is not that of its records: searches miss some"}),
+        );
+    }
     let tiles = inspection
         .read_tiles(|log, level, position, hashes| logs.has_tile(&origin(&name, log), level, position, hashes));
     for (log, level, position) in tiles.await.map_err(words)? {

@@ -10,7 +10,7 @@ use strongroom_protocol::MetaKeys;
 
 use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
 use crate::load::load;
-use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs};
+use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs, wrongly_indexed};
 use crate::policy::Roles;
 use crate::rotation::Step;
 use crate::setup::{Settings, SetupError, value};
@@ -171,6 +171,15 @@ impl Inspection {
              WHERE audit_leaf.seq IS NULL OR audit_leaf.action <> 'alert.raised') AS lost",
         );
         Ok(row.fetch_one(&self.database.reader).await?.try_get::<i64, _>("lost")? as u64)
+    }
+
+    /// Logs whose index does not say what their records say: there, searches miss something.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub async fn wrongly_indexed(&self) -> Result<Vec<u64>, SearchError> {
+        let mut tx = self.database.snapshot().await?;
+        wrongly_indexed(&mut tx, &self.keys).await
     }
 
     /// Every stored tile, with its log, level and position; those that `is_whole` refuses.

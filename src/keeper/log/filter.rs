@@ -1,12 +1,12 @@
 //! What a search asks for: as conditions of the database, by the index, and once a record is open.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, AssertSqlSafe, Row};
+use sqlx::{AnyPool, AssertSqlSafe};
 use strongroom_protocol::SHARE_WORDS;
 use strongroom_protocol::admin::Cursor;
 
-use super::index::{Bound, Places, places};
 use super::leaf::{index, number_index};
+use super::places::{Bound, Places, place, places};
 use super::record::Record;
 use super::search::SearchError;
 use crate::keys::OwnKeys;
@@ -144,11 +144,6 @@ impl Run {
     }
 }
 
-fn place(row: &AnyRow) -> Result<Option<Cursor>, sqlx::Error> {
-    let number = |column| row.try_get::<i64, _>(column);
-    Ok(Cursor::new(number("time_ms")?, number("log")? as u64, number("seq")? as u64))
-}
-
 pub(super) fn is_before(one: Cursor, other: Cursor) -> bool {
     (one.time_ms, one.log, one.seq) < (other.time_ms, other.log, other.seq)
 }
@@ -245,7 +240,7 @@ impl Filter {
         bounds.between(self.bounds(None));
         let (text, offset) = (bounds.text(), LOOKED_AT_MAX - 1);
         let text = format!("SELECT time_ms, log, seq FROM audit_leaf{text} {ORDER} LIMIT 1 OFFSET {offset}");
-        Ok(bounds.rows(pool, text).await?.first().map(place).transpose()?.flatten())
+        bounds.rows(pool, text).await?.first().map(place).transpose()
     }
 
     /// What is compared in the clear.

@@ -1,28 +1,26 @@
-//! By what the log is searched. A row of an index for each record and column would dirty a page for each: so records wait, and are
-//! indexed many at once, a row for each value and each [`SPAN_BITS`] of time.
+//! By what the log is searched, as its writer writes it. A row of an index for each record and column would dirty a page for each: so
+//! records wait, and are indexed many at once, a row for each value and each span of time.
 
 use std::collections::BTreeMap;
 
-use sqlx::{AnyConnection, AnyPool, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use strongroom_database::Database;
-use strongroom_protocol::admin::Cursor;
 
 use super::leaf::StoredLeaf;
 use super::rows::{Shape, insert};
-use super::search::SearchError;
 
 /// Records of one log that are not indexed, at most, when their keeper writes them. A search looks through them.
 const WAITING_MAX: usize = 2048;
 /// The records of one row lie within 2^16 ms that are no others': rows of one span are read together, and rows of a later span
 /// have later records alone.
-const SPAN_BITS: u32 = 16;
-/// Rows of the index that are read at once, at most.
-const PAGE_MAX: usize = 512;
-
+pub(super) const SPAN_BITS: u32 = 16;
 static ENTRIES: Shape<5> = Shape::new("INSERT INTO audit_index (value_index, time_ms, log, seq, more) VALUES ");
 
-/// One column of a row of the log.
-type Value = Vec<u8>;
+/// Those of a row of the log that are indexed.
+pub(super) const COLUMNS: [&str; 4] = ["principal_index", "repo_index", "token_index", "address_index"];
+
+/// One of them.
+pub(super) type Value = Vec<u8>;
 
 /// A record as the index needs it.
 pub struct Waiting {
@@ -56,14 +54,14 @@ impl Unindexed {
     pub async fn load(database: &Database, log: u64, indexed: u64, size: u64) -> Result<Self, sqlx::Error> {
         let (mut tx, mut indexed) = (database.begin().await?, indexed);
         if size.saturating_sub(indexed) > WAITING_MAX as u64 {
-            for column in ["principal_index", "repo_index", "token_index", "address_index"] {
+            for column in COLUMNS {
                 let text = format!(
                     "INSERT INTO audit_index (value_index, time_ms, log, seq, more) \
                      SELECT {column}, time_ms, log, seq, SUBSTR({column}, 1, 0) FROM audit_leaf \
                      WHERE log = $1 AND seq >= $2 AND seq < $3 ORDER BY 1, 2, 3, 4"
                 );
                 // Constants.
-                let text = sqlx::query(sqlx::AssertSqlSafe(text));
+                let text = sqlx::query(AssertSqlSafe(text));
                 text.bind(log as i64).bind(indexed as i64).bind(size as i64).execute(&mut *tx).await?;
             }
             sqlx::query("UPDATE audit_head SET indexed = $1 WHERE log = $2")
@@ -81,9 +79,8 @@ impl Unindexed {
         tx.commit().await?;
         let waiting = rows.iter().map(|row| {
             let (time_ms, seq) = (row.try_get("time_ms")?, row.try_get::<i64, _>("seq")? as u64);
-            let value = |column| row.try_get::<Value, _>(column);
-            let values =
-                [value("principal_index")?, value("repo_index")?, value("token_index")?, value("address_index")?];
+            let [principal, repo, token, address] = COLUMNS.map(|column| row.try_get::<Value, _>(column));
+            let values = [principal?, repo?, token?, address?];
             Ok::<_, sqlx::Error>(Waiting { time_ms, seq, values })
         });
         Ok(Self { indexed, waiting: waiting.collect::<Result<_, _>>()? })
@@ -152,85 +149,5 @@ fn pack(mut before: u64, records: &[(i64, u64)]) -> Vec<u8> {
     packed
 }
 
-/// All records of a row.
-fn unpack(first: Cursor, mut packed: &[u8]) -> Result<Vec<Cursor>, SearchError> {
-    let cut = || SearchError::Index(first.log);
-    let mut all = vec![first];
-    let mut seq = first.seq;
-    while !packed.is_empty() {
-        let end = packed.iter().position(|byte| byte & 0x80 == 0).filter(|end| *end < 9).ok_or_else(cut)?;
-        let (distance, rest) = packed.split_at(end + 1);
-        let distance = distance.iter().rev().fold(0, |whole, byte| whole << 7 | u64::from(byte & 0x7f));
-        let ([low, high], rest) = rest.split_first_chunk::<2>().map(|(time, rest)| (*time, rest)).ok_or_else(cut)?;
-        seq = u64::checked_add(seq, distance).ok_or_else(cut)?;
-        let time_ms = first.time_ms >> SPAN_BITS << SPAN_BITS | i64::from(u16::from_le_bytes([low, high]));
-        all.push(Cursor::new(time_ms, first.log, seq).ok_or_else(cut)?);
-        packed = rest;
-    }
-    Ok(all)
-}
-
-/// Where an indexed value has records, the newest first.
-#[derive(Debug, Default)]
-pub struct Places {
-    /// As many as were asked for, at most.
-    pub found: Vec<Cursor>,
-    /// Whether there are older ones.
-    pub more: bool,
-}
-
-/// A place as it is compared: time, log, number.
-pub type Bound = [i64; 3];
-
-fn bound(place: &Cursor) -> Bound {
-    // A `Cursor` has numbers that fit.
-    [place.time_ms, place.log as i64, place.seq as i64]
-}
-
-/// Reads where a value has records, from one place up to another that is not included.
-///
-/// # Errors
-/// [`SearchError::Index`] for a row that can't be read: who edits one hides a record from searches.
-pub async fn places(
-    pool: &AnyPool,
-    value: &[u8],
-    (from, to): (Bound, Bound),
-    most: usize,
-) -> Result<Places, SearchError> {
-    let first_of = |time_ms: i64| time_ms >> SPAN_BITS << SPAN_BITS;
-    let last_of = |time_ms: i64| time_ms | ((1 << SPAN_BITS) - 1);
-    // Rows are entered at the end of the span that `to` lies in.
-    let mut before = [last_of(to[0]).saturating_add(1), 0, 0];
-    let (mut found, mut page) = (Vec::new(), most.clamp(8, PAGE_MAX / 4));
-    loop {
-        let text = format!(
-            "SELECT time_ms, log, seq, more FROM audit_index \
-             WHERE (value_index, time_ms, log, seq) < ($1, $2, $3, $4) AND (value_index, time_ms) >= ($1, $5) \
-             ORDER BY value_index DESC, time_ms DESC, log DESC, seq DESC LIMIT {page}"
-        );
-        // A constant and a number.
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(value.to_vec());
-        for number in before {
-            query = query.bind(number);
-        }
-        let rows = query.bind(first_of(from[0])).fetch_all(pool).await?;
-        for row in &rows {
-            let number = |column| row.try_get::<i64, _>(column);
-            let (log, seq) = (number("log")? as u64, number("seq")? as u64);
-            let first = Cursor::new(number("time_ms")?, log, seq).ok_or(SearchError::Index(log))?;
-            before = bound(&first);
-            let all = unpack(first, &row.try_get::<Vec<u8>, _>("more")?)?;
-            found.extend(all.into_iter().filter(|place| (from..to).contains(&bound(place))));
-        }
-        let ended = rows.len() < page;
-        // Rows that were not read have no record in a span after that of the last one that was.
-        let whole = found.iter().filter(|place| place.time_ms > last_of(before[0])).count();
-        if ended || whole > most {
-            found.sort_unstable_by_key(|place| std::cmp::Reverse(bound(place)));
-            let more = found.len() > most;
-            found.truncate(most);
-            return Ok(Places { found, more });
-        }
-        page = (page * 2).min(PAGE_MAX);
-    }
-}
+#[cfg(test)]
+mod tests;
