@@ -1,6 +1,11 @@
 """A log of many tiles: searched a page at a time, proved and verified, also after the server was started again."""
 
+import http.client
 import json
+import sqlite3
+import subprocess
+
+from conftest import PROGRAM
 
 
 def search(person, *arguments, limit):
@@ -72,3 +77,67 @@ def test_a_log_of_several_tiles_is_proved_and_verified_before_and_after_a_start(
             assert owner.strongroom("audit", "prove", str(record))["verified"] is True
         verified = owner.strongroom("audit", "verify", "--from", saved)
         assert verified["verified"] is True and verified["from_size"] >= goal
+
+
+def test_what_was_indexed_long_ago_and_what_waits_are_found_alike_and_who_hides_some_is_told(make_server):
+    """Records are indexed two thousand at once; until then a search looks through them."""
+    server = make_server()
+    owner, needle, crowd = server.owner, server.person("needle"), server.person("crowd")
+    for asks in (2500, 40):
+        assert needle.http("GET", "/api/whoami-v2").status == 200
+        connection = http.client.HTTPSConnection("localhost", server.port, context=server.tls(), timeout=60)
+        for _ in range(asks):
+            connection.request("GET", "/api/whoami-v2", headers={"Authorization": f"Bearer {crowd.token}"})
+            answer = connection.getresponse()
+            assert answer.status == 200 and answer.read()
+    database = sqlite3.connect(f"file:{server.data / 'keeper' / 'keeper.db'}", uri=True, timeout=20)
+    size, indexed = database.execute("SELECT size, indexed FROM audit_head").fetchone()
+    assert 2048 <= indexed < size
+
+    def told():
+        by = lambda name: flat(search(owner, "--principal", name, "--action", "whoami", limit=500))
+        return [record["record"] for record in by("needle")], len(by("crowd")), len(flat(search(owner, "--address", "127.0.0.1", limit=500))) > 2540
+
+    expected = told()
+    assert len(expected[0]) == 2 and expected[0][0] > indexed > expected[0][1] and expected[1:] == (2540, True)
+    server.stop()
+    server.start()
+    assert told() == expected
+    server.stop()
+    check = [PROGRAM, "check", *map(str, server.arguments), "--json"]
+    assert json.loads(subprocess.check_output(check))["damaged"] == []
+    # Whoever holds the database takes the old one out of the index: it is still in the log, and `check` says so.
+    value = database.execute("SELECT principal_index FROM audit_leaf WHERE seq = ?", (expected[0][1],)).fetchone()
+    with database:
+        assert database.execute("DELETE FROM audit_index WHERE value_index = ?", value).rowcount >= 1
+    database.close()
+    found = json.loads(subprocess.run(check, capture_output=True).stdout)["damaged"]
+    assert found == [{"log": "strongroom", "what": "the index is not that of its records: searches miss some"}]
+    server.start()
+    assert len(told()[0]) == 1 and owner.strongroom("audit", "verify")["verified"]
+
+
+def test_a_log_that_the_version_before_indexed_is_searched_after_the_upgrade(make_server):
+    server = make_server()
+    owner = server.owner
+    for name in ("one", "two"):
+        assert owner.http("POST", "/api/repos/create", {"name": name, "organization": "admin"}).status == 200
+    before = flat(search(owner, "--repo", "admin/one", limit=100))
+    server.stop()
+    with sqlite3.connect(server.data / "keeper" / "keeper.db") as database:
+        # What the version before had.
+        database.executescript("""
+            DROP TABLE audit_index;
+            ALTER TABLE audit_head DROP COLUMN indexed;
+            CREATE INDEX audit_by_principal ON audit_leaf (principal_index, time_ms, log, seq);
+            CREATE INDEX audit_by_repo ON audit_leaf (repo_index, time_ms, log, seq);
+            CREATE INDEX audit_by_token ON audit_leaf (token_index, time_ms, log, seq);
+            CREATE INDEX audit_by_address ON audit_leaf (address_index, time_ms, log, seq);
+            DELETE FROM _sqlx_migrations WHERE version IN (4, 5);
+        """)
+    server.start()
+    after = flat(search(owner, "--repo", "admin/one", limit=100))
+    assert after[-len(before):] == before and len(before) >= 1
+    server.stop()
+    check = [PROGRAM, "check", *map(str, server.arguments), "--json"]
+    assert json.loads(subprocess.check_output(check))["damaged"] == []

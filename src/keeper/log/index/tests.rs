@@ -13,12 +13,12 @@ use crate::log::leaf::Indexes;
 use crate::log::rows::insert_leaves;
 use crate::log::{Filter, Record, SearchError, ShareFilter, search, wrongly_indexed};
 
-/// Two logs in a database, and what is in them.
+/// Three logs in a database, and what is in them.
 struct Logs {
     folder: PathBuf,
     database: Database,
     keys: OwnKeys,
-    unindexed: [Unindexed; 2],
+    unindexed: [Unindexed; 3],
     records: Vec<(Cursor, Record)>,
     random: u64,
 }
@@ -28,7 +28,7 @@ impl Logs {
         let folder = std::env::temp_dir().join(format!("strongroom-index-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let database = crate::setup::migrate(&Source::File(folder.join("keeper.db"))).await.expect("a database");
-        for log in [1, 2] {
+        for log in [1, 2, 3] {
             let made =
                 sqlx::query("INSERT INTO audit_head (log, epoch, size, checkpoint) VALUES ($1, 1, 0, '')").bind(log);
             made.execute(&database.writer).await.expect("a head");
@@ -81,16 +81,17 @@ impl Logs {
         unindexed.keep(indexed, waiting);
     }
 
-    /// Five times as many as wait, over some minutes.
+    /// Six times as many as wait, over some minutes.
     async fn fill(&mut self) {
         let mut time_ms = 1_700_000_000_000;
-        while self.records.len() < 5 * WAITING_MAX {
-            let (log, count) = (1 + self.below(4).min(1), 1 + self.below(120));
+        while self.records.len() < 6 * WAITING_MAX {
+            let (log, count) = ([3, 1, 1, 1].get(self.below(16) as usize).copied().unwrap_or(2), 1 + self.below(120));
             time_ms += 1 + self.below(4000) as i64;
             self.group(log, count, time_ms).await;
         }
         let indexed = self.unindexed.each_ref().map(|log| log.indexed);
-        assert!(indexed[0] > 0 && indexed[1] > WAITING_MAX as u64, "{indexed:?}");
+        // Of the last one all records wait, also the oldest.
+        assert!(indexed[0] > 0 && indexed[1] > WAITING_MAX as u64 && indexed[2] == 0, "{indexed:?}");
     }
 
     /// All pages of a search.
@@ -143,6 +144,7 @@ fn filters(records: &[(Cursor, Record)]) -> Vec<Filter> {
         Filter { path: Some("a.".to_owned()), ..principal },
         Filter { people: Some(vec![1, 3]), limit: 400, ..Filter::default() },
         Filter { people: Some(Vec::new()), limit: 400, ..Filter::default() },
+        Filter { people: Some(vec![1, 2, 3]), path: Some("a.".to_owned()), limit: 1000, ..Filter::default() },
         Filter { share: Some(share), limit: 17, ..Filter::default() },
     ]
 }
