@@ -137,13 +137,6 @@ pub(super) struct Run {
     pub(super) about: bool,
 }
 
-impl Run {
-    /// Where what a page looks at ends; none where it looks at all.
-    pub(super) fn end(&self) -> Option<Cursor> {
-        self.places.found.last().copied().filter(|_| self.places.more)
-    }
-}
-
 pub(super) fn is_before(one: Cursor, other: Cursor) -> bool {
     (one.time_ms, one.log, one.seq) < (other.time_ms, other.log, other.seq)
 }
@@ -201,20 +194,15 @@ impl Filter {
     ) -> Result<Vec<Run>, SearchError> {
         let bounds = self.bounds(None);
         let most = if self.is_plain() { self.limit as usize + 1 } else { LOOKED_AT_MAX };
-        let mut best: Option<Run> = None;
+        let mut all = Vec::new();
         for (_, value) in entries {
-            let run = Run { places: places(pool, value, bounds, most).await?, about: false };
-            let farther = match (best.as_ref().map(Run::end), run.end()) {
-                (None, _) | (Some(Some(_)), None) => true,
-                (Some(Some(held)), Some(end)) => is_before(end, held),
-                (Some(None), _) => false,
-            };
-            if farther {
-                best = Some(run);
-            }
+            all.push(places(pool, value, bounds, most).await?);
         }
-        if let Some(best) = best {
-            return Ok(vec![best]);
+        // Read to its end, or farther back than the others.
+        let farthest = (0..all.len()).min_by_key(|at| all[*at].end.map(|end| (end.time_ms, end.log, end.seq)));
+        if let Some(mut best) = farthest.map(|at| all.swap_remove(at)) {
+            best.found.retain(|place| all.iter().all(|other| other.may_have(place)));
+            return Ok(vec![Run { places: best, about: false }]);
         }
         let each = (LOOKED_AT_MAX / any_of.len().max(1)).max(50);
         let mut runs = Vec::new();

@@ -48,8 +48,20 @@ fn unpack(first: Cursor, mut packed: &[u8]) -> Result<Vec<Cursor>, SearchError> 
 pub struct Places {
     /// As many as were asked for, at most.
     pub found: Vec<Cursor>,
-    /// Whether there are older ones.
-    pub more: bool,
+    /// The last of them, where there are older ones.
+    pub end: Option<Cursor>,
+}
+
+impl Places {
+    /// Whether the value may have the record at a place: it is among those found, or older than all of them.
+    pub fn may_have(&self, place: &Cursor) -> bool {
+        let unseen = self.end.is_some_and(|end| bound(place) < bound(&end));
+        unseen
+            || self
+                .found
+                .binary_search_by_key(&std::cmp::Reverse(bound(place)), |found| std::cmp::Reverse(bound(found)))
+                .is_ok()
+    }
 }
 
 /// A place as it is compared: time, log, number.
@@ -100,7 +112,8 @@ pub async fn places(
             found.sort_unstable_by_key(|place| std::cmp::Reverse(bound(place)));
             let more = found.len() > most;
             found.truncate(most);
-            return Ok(Places { found, more });
+            let end = found.last().copied().filter(|_| more);
+            return Ok(Places { found, end });
         }
         page = (page * 2).min(PAGE_MAX);
     }

@@ -52,7 +52,7 @@ impl Logs {
         let (mut leaves, mut indexes) = (Vec::new(), Indexes::default());
         for seq in size..size + count {
             let time_ms = time_ms - self.below(300) as i64;
-            let (person, token, repo) = (1 + self.below(3), self.below(40), self.below(900));
+            let (person, token, repo) = ([1, 1, 1, 1, 2, 3][self.below(6) as usize], self.below(40), self.below(900));
             let record = Record {
                 time_ms,
                 action: ["repo.read", "object.open", "share.create"][self.below(3) as usize].to_owned(),
@@ -138,6 +138,7 @@ fn filters(records: &[(Cursor, Record)]) -> Vec<Filter> {
         Filter { address: Some("10.0.0.3".to_owned()), limit: 700, ..Filter::default() },
         Filter { repo: Some(11), address: Some("10.0.0.3".to_owned()), limit: 2, ..Filter::default() },
         Filter { action: Some("object.open".to_owned()), token: Some(7), ..principal.clone() },
+        Filter { principal: Some(1), token: Some(7), ..principal.clone() },
         Filter { since_ms: Some(middle - 20_000), until_ms: Some(middle), limit: 50, ..principal.clone() },
         Filter { since_ms: Some(middle), until_ms: Some(middle + 1), ..principal.clone() },
         Filter { until_ms: Some(times[9]), ..principal.clone() },
