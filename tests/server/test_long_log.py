@@ -80,10 +80,10 @@ def test_a_log_of_several_tiles_is_proved_and_verified_before_and_after_a_start(
 
 
 def test_what_was_indexed_long_ago_and_what_waits_are_found_alike_and_who_hides_some_is_told(make_server):
-    """Records are indexed two thousand at once; until then a search looks through them."""
+    """Records are indexed four thousand at once; until then a search looks through them."""
     server = make_server()
     owner, needle, crowd = server.owner, server.person("needle"), server.person("crowd")
-    for asks in (2500, 40):
+    for asks in (4600, 40):
         assert needle.http("GET", "/api/whoami-v2").status == 200
         connection = http.client.HTTPSConnection("localhost", server.port, context=server.tls(), timeout=60)
         for _ in range(asks):
@@ -92,14 +92,14 @@ def test_what_was_indexed_long_ago_and_what_waits_are_found_alike_and_who_hides_
             assert answer.status == 200 and answer.read()
     database = sqlite3.connect(f"file:{server.data / 'keeper' / 'keeper.db'}", uri=True, timeout=20)
     size, indexed = database.execute("SELECT size, indexed FROM audit_head").fetchone()
-    assert 2048 <= indexed < size
+    assert 4096 <= indexed < size
 
     def told():
         by = lambda name: flat(search(owner, "--principal", name, "--action", "whoami", limit=500))
-        return [record["record"] for record in by("needle")], len(by("crowd")), len(flat(search(owner, "--address", "127.0.0.1", limit=500))) > 2540
+        return [record["record"] for record in by("needle")], len(by("crowd")), len(flat(search(owner, "--address", "127.0.0.1", limit=500))) > 4640
 
     expected = told()
-    assert len(expected[0]) == 2 and expected[0][0] > indexed > expected[0][1] and expected[1:] == (2540, True)
+    assert len(expected[0]) == 2 and expected[0][0] > indexed > expected[0][1] and expected[1:] == (4640, True)
     server.stop()
     server.start()
     assert told() == expected

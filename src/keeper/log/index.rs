@@ -10,7 +10,7 @@ use super::leaf::StoredLeaf;
 use super::rows::{Shape, insert};
 
 /// Records of one log that are not indexed, at most, when their keeper writes them. A search looks through them.
-const WAITING_MAX: usize = 2048;
+const WAITING_MAX: usize = 4096;
 /// The records of one row lie within 2^16 ms that are no others': rows of one span are read together, and rows of a later span
 /// have later records alone.
 pub(super) const SPAN_BITS: u32 = 16;

@@ -86,7 +86,8 @@ pub async fn places(
     let last_of = |time_ms: i64| time_ms | ((1 << SPAN_BITS) - 1);
     // Rows are entered at the end of the span that `to` lies in.
     let mut before = [last_of(to[0]).saturating_add(1), 0, 0];
-    let (mut found, mut page) = (Vec::new(), most.clamp(8, PAGE_MAX / 4));
+    // A row has some twenty records of a value that one in a hundred has.
+    let (mut found, mut page) = (Vec::new(), (most / 16).clamp(8, PAGE_MAX / 4));
     loop {
         let text = format!(
             "SELECT time_ms, log, seq, more FROM audit_index \

@@ -172,7 +172,7 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         search.unindexed().await?;
         let runs = filter.runs(pool, &search.entries, &search.any_of).await?;
         // Where one run was not read to its end, what lies before that place is the next page's.
-        let ends = runs.iter().filter_map(|run| run.places.end).filter(|_| !filter.is_plain());
+        let ends = runs.iter().filter_map(|run| run.places.end);
         let end = ends.reduce(|one, other| if is_before(one, other) { other } else { one });
         for run in &runs {
             search.run(run, end).await?;
