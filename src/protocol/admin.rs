@@ -393,8 +393,9 @@ pub struct AuditQuery {
     pub limit: u32,
 }
 
-/// A record's place in the order of search: newest first, through all logs. As text: `TIME-LOG-RECORD`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A record's place in the order of search, which is that of its fields: a page has the newest first, of all logs. As text:
+/// `TIME-LOG-RECORD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor {
     /// Unix milliseconds.
     pub time_ms: i64,

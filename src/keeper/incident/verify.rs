@@ -183,8 +183,7 @@ impl Verifier {
 
     fn take_activity(&mut self, leaf: &StoredLeaf, record: &Record, hash: Hash) -> Result<(), BundleError> {
         let place = Cursor::new(leaf.time_ms, leaf.log, leaf.seq).ok_or(BundleError::Place(self.line))?;
-        let order = |place: Cursor| (place.time_ms, place.log, place.seq);
-        if !is_of(&self.header.scope, record) || self.newest.is_some_and(|newer| order(newer) <= order(place)) {
+        if !is_of(&self.header.scope, record) || self.newest.is_some_and(|newer| newer <= place) {
             return Err(BundleError::Place(self.line));
         }
         self.newest = Some(place);

@@ -6,7 +6,7 @@ use strongroom_protocol::SHARE_WORDS;
 use strongroom_protocol::admin::Cursor;
 
 use super::leaf::{index, number_index};
-use super::places::{Bound, Places, place, places};
+use super::places::{Bound, Places, bound, place, places};
 use super::record::Record;
 use super::search::SearchError;
 use crate::keys::OwnKeys;
@@ -15,6 +15,7 @@ use crate::keys::OwnKeys;
 pub const LOOKED_AT_MAX: usize = 4000;
 /// The order of search.
 pub(super) const ORDER: &str = "ORDER BY time_ms DESC, log DESC, seq DESC";
+
 /// A search, with names already turned to numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -137,8 +138,9 @@ pub(super) struct Run {
     pub(super) about: bool,
 }
 
-pub(super) fn is_before(one: Cursor, other: Cursor) -> bool {
-    (one.time_ms, one.log, one.seq) < (other.time_ms, other.log, other.seq)
+/// What is about shares.
+fn share_words() -> impl Iterator<Item = Value> {
+    SHARE_WORDS.iter().map(|word| Value::Text((*word).to_owned()))
 }
 
 impl Filter {
@@ -199,7 +201,7 @@ impl Filter {
             all.push(places(pool, value, bounds, most).await?);
         }
         // Read to its end, or farther back than the others.
-        let farthest = (0..all.len()).min_by_key(|at| all[*at].end.map(|end| (end.time_ms, end.log, end.seq)));
+        let farthest = (0..all.len()).min_by_key(|at| all[*at].end);
         if let Some(mut best) = farthest.map(|at| all.swap_remove(at)) {
             best.found.retain(|place| all.iter().all(|other| other.may_have(place)));
             return Ok(vec![Run { places: best, about: false }]);
@@ -214,12 +216,11 @@ impl Filter {
 
     /// What is asked for in the order of search, down to a place.
     pub(super) fn bounds(&self, end: Option<Cursor>) -> (Bound, Bound) {
-        let numbers = |place: Cursor| [place.time_ms, place.log as i64, place.seq as i64];
         // A place is before all of its millisecond where log and number are 0, the least there are.
         let until = self.until_ms.map_or([i64::MAX; 3], |until| [until, 0, 0]);
         let since = self.since_ms.map_or([0; 3], |since| [since, 0, 0]);
-        let to = self.before.map_or(until, |before| numbers(before).min(until));
-        (end.map_or(since, |end| numbers(end).max(since)), to)
+        let to = self.before.map_or(until, |before| bound(&before).min(until));
+        (end.map_or(since, |end| bound(&end).max(since)), to)
     }
 
     /// The last record that a page looks at in the order of time, read from its index alone; none where the log begins before.
@@ -242,7 +243,7 @@ impl Filter {
             }
         }
         if about {
-            conditions.is("action", SHARE_WORDS.map(|word| Value::Text(word.to_owned())));
+            conditions.is("action", share_words());
         }
     }
 
@@ -258,8 +259,7 @@ impl Filter {
                 }
                 let mut text = conditions.one_of(column, values);
                 if about {
-                    let words = SHARE_WORDS.map(|word| Value::Text(word.to_owned()));
-                    text = format!("{text} AND {}", conditions.one_of("action", words));
+                    text = format!("{text} AND {}", conditions.one_of("action", share_words()));
                 }
                 texts.push(format!("({text})"));
             }

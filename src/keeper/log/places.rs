@@ -1,5 +1,6 @@
 //! The log's index as it is read: where a value has records.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
@@ -55,19 +56,16 @@ pub struct Places {
 impl Places {
     /// Whether the value may have the record at a place: it is among those found, or older than all of them.
     pub fn may_have(&self, place: &Cursor) -> bool {
-        let unseen = self.end.is_some_and(|end| bound(place) < bound(&end));
-        unseen
-            || self
-                .found
-                .binary_search_by_key(&std::cmp::Reverse(bound(place)), |found| std::cmp::Reverse(bound(found)))
-                .is_ok()
+        let unseen = self.end.is_some_and(|end| *place < end);
+        unseen || self.found.binary_search_by(|found| place.cmp(found)).is_ok()
     }
 }
 
-/// A place as it is compared: time, log, number.
+/// A place as databases compare it: time, log, number.
 pub type Bound = [i64; 3];
 
-fn bound(place: &Cursor) -> Bound {
+/// That of a place.
+pub fn bound(place: &Cursor) -> Bound {
     // A `Cursor` has numbers that fit.
     [place.time_ms, place.log as i64, place.seq as i64]
 }
@@ -110,7 +108,7 @@ pub async fn places(
         // Rows that were not read have no record in a span after that of the last one that was.
         let whole = found.iter().filter(|place| place.time_ms > last_of(before[0])).count();
         if ended || whole > most {
-            found.sort_unstable_by_key(|place| std::cmp::Reverse(bound(place)));
+            found.sort_unstable_by_key(|place| Reverse(*place));
             let more = found.len() > most;
             found.truncate(most);
             let end = found.last().copied().filter(|_| more);

@@ -1,5 +1,6 @@
 //! Reading the log: pages of records for an analyst, leaves for a verifier.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use sqlx::any::AnyRow;
@@ -7,7 +8,7 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row};
 use strongroom_envelope::SealedError;
 use strongroom_protocol::admin::Cursor;
 
-use super::filter::{Conditions, Entry, Filter, ORDER, Run, Value, is_before};
+use super::filter::{Conditions, Entry, Filter, ORDER, Run, Value};
 use super::leaf::StoredLeaf;
 use super::record::Record;
 use crate::keys::OwnKeys;
@@ -121,7 +122,7 @@ impl Search<'_> {
 
     /// Records of a run down to a place.
     async fn run(&mut self, run: &Run, end: Option<Cursor>) -> Result<(), SearchError> {
-        let seen = run.places.found.partition_point(|place| end.is_none_or(|end| !is_before(*place, end)));
+        let seen = run.places.found.partition_point(|place| end.is_none_or(|end| *place >= end));
         let mut left = self.wanted;
         for places in run.places.found[..seen].chunks(READ_AT_ONCE) {
             let mut conditions = Conditions::default();
@@ -172,12 +173,11 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         search.unindexed().await?;
         let runs = filter.runs(pool, &search.entries, &search.any_of).await?;
         // Where one run was not read to its end, what lies before that place is the next page's.
-        let ends = runs.iter().filter_map(|run| run.places.end);
-        let end = ends.reduce(|one, other| if is_before(one, other) { other } else { one });
+        let end = runs.iter().filter_map(|run| run.places.end).max();
         for run in &runs {
             search.run(run, end).await?;
         }
-        search.found.retain(|(place, ..)| end.is_none_or(|end| !is_before(*place, end)));
+        search.found.retain(|(place, ..)| end.is_none_or(|end| *place >= end));
         end
     } else {
         let end = if filter.is_plain() { None } else { filter.end_of_time(pool).await? };
@@ -185,7 +185,7 @@ pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<P
         end
     };
     let mut found = search.found;
-    found.sort_by_key(|(place, ..)| std::cmp::Reverse((place.time_ms, place.log, place.seq)));
+    found.sort_by_key(|(place, ..)| Reverse(*place));
     found.dedup_by_key(|(place, ..)| *place);
     let more = found.len() > filter.limit as usize;
     found.truncate(filter.limit as usize);

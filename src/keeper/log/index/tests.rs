@@ -176,7 +176,7 @@ async fn a_search_finds_what_fits_in_every_log_newest_first_whether_it_is_indexe
     for (at, filter) in filters(&logs.records).iter().enumerate() {
         let fitting = logs.records.iter().filter(|(place, record)| fits(filter, *place, record));
         let mut expected: Vec<Cursor> = fitting.map(|(place, _)| *place).collect();
-        expected.sort_by_key(|place| std::cmp::Reverse((place.time_ms, place.log, place.seq)));
+        expected.sort_by_key(|place| std::cmp::Reverse(*place));
         let found = logs.found(filter).await;
         assert_eq!(found.len(), expected.len(), "filter {at}");
         assert!(found == expected, "filter {at}");
@@ -201,9 +201,7 @@ async fn records_that_another_version_left_are_indexed_when_their_log_is_continu
     assert!(logs.wrong().await.is_empty());
     let filter = Filter { principal: Some(1), limit: 1000, ..Filter::default() };
     let fitting = logs.records.iter().filter(|(_, record)| record.principal_id == Some(1)).map(|(place, _)| *place);
-    let key = |place: &Cursor| (place.time_ms, place.log, place.seq);
-    let expected: BTreeSet<_> = fitting.map(|place| key(&place)).collect();
-    assert_eq!(logs.found(&filter).await.iter().map(key).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(BTreeSet::from_iter(logs.found(&filter).await), fitting.collect());
 }
 
 #[tokio::test]
