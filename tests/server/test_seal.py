@@ -1,8 +1,11 @@
 """Seals: whoever seals the server, or a repository, leaves nothing in any memory that opens it."""
 
+import contextlib
 import http.client
 import os
 import secrets
+import signal
+import socket
 import subprocess
 import threading
 import time
@@ -24,6 +27,9 @@ def reading(person, path, rate=50_000):
     def read():
         connection = http.client.HTTPSConnection("localhost", person.server.port, context=person.server.tls(), timeout=30)
         try:
+            connection.connect()
+            # What it received is its own: only little of it may wait for it to read.
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             connection.request("GET", path, headers={"Authorization": f"Bearer {person.token}"})
             answer = connection.getresponse()
             while piece := answer.read(rate):
@@ -110,6 +116,34 @@ def test_a_seal_ends_every_stream_within_a_second_and_leaves_no_key_and_no_plain
     assert next(record for record in records if record["action"] == "system.unseal")["outcome"] == "done"
     owner.strongroom("audit", "verify")
     assert "not sealed" in unsealed_here(server, fails=True).stderr
+
+
+@pytest.mark.parametrize("end", ["seal", "kill"])
+def test_a_gate_that_is_killed_leaves_nothing_in_the_kernel_that_still_goes_to_a_slow_client(make_server, end):
+    server = make_server()
+    server.owner.hf("repos", "create", "admin/llm")
+    commit(server.owner, "admin/llm", {"large.md": os.urandom(12_000_000)})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            head = f"GET /admin/llm/resolve/main/large.md HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
+            connection.sendall(f"{head}Authorization: Bearer {server.owner.token}\r\n\r\n".encode())
+            assert connection.recv(1000)
+            # Time in which the gate hands over what the kernel takes: megabytes.
+            time.sleep(1)
+            before = {role: server.child(role) for role in ("keeper", "gate")}
+            if end == "seal":
+                server.owner.strongroom("seal")
+                new_children(server, before)
+            else:
+                os.kill(before["gate"], signal.SIGKILL)
+                new_children(server, {"gate": before["gate"]})
+            # It reads on: what it had received itself, and not what waited for it.
+            came = 0
+            with contextlib.suppress(OSError):
+                while piece := connection.recv(16384):
+                    came += len(piece)
+    assert came < 100_000
 
 
 def test_only_who_may_seal_seals_and_another_root_key_does_not_unseal(make_server, tmp_path):

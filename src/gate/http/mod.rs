@@ -19,6 +19,7 @@ pub use hygiene::clean;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_socket_linger;
 pub use stop::Stop;
 pub use tls::{tls, tls_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,10 +133,17 @@ impl Serve {
             u32::try_from(deadlines.stall.as_millis()).unwrap_or(u32::MAX),
         );
         let peer = Peer { ip, cut: Arc::default() };
-        // A second descriptor, by which a cut connection is told to forget what it did not send yet.
+        // A second descriptor, which outlives the connection: by it the kernel is told what becomes of what it holds.
         let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
+        // The kernel holds megabytes that it would send on. It forgets them, and resets, unless the connection ends in order: so
+        // also where this process is killed, as by a seal.
+        if set_socket_linger(&handle, Some(Duration::ZERO)).is_err() {
+            return;
+        }
         let Ok(Ok(stream)) = tokio::time::timeout(deadlines.handshake, tls.accept(Ahead::new(socket))).await else {
             crate::metrics::HANDSHAKES_FAILED.add(1);
+            // The alert says why.
+            let _ = set_socket_linger(&handle, None);
             return;
         };
         let cut = peer.cut.clone();
@@ -146,10 +154,12 @@ impl Serve {
             served = stop.serve(http.serve_connection(TokioIo::new(stream), service)) => served.is_err(),
             () = cut.told.notified() => false,
         };
-        // Also where the stream itself noticed first: the kernel still holds megabytes that it would send on.
+        // Also where the stream itself noticed first.
         if cut.is.load(Ordering::Relaxed) {
-            let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
-        } else if refused {
+            return;
+        }
+        let _ = set_socket_linger(&handle, None);
+        if refused {
             // A connection that breaks is its client's affair.
             let _ = tokio::time::timeout(LINGER, let_go(handle)).await;
         }
