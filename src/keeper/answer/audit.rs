@@ -52,6 +52,7 @@ impl Core {
             since_ms: query.since_ms,
             until_ms: query.until_ms,
             before: query.before,
+            down_to: None,
             limit: query.limit.clamp(1, PAGE_MAX),
         }
     }

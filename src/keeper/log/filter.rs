@@ -1,5 +1,6 @@
 //! What a search asks for: as conditions of the database, by the index, and once a record is open.
 
+use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, AssertSqlSafe};
 use strongroom_protocol::SHARE_WORDS;
@@ -47,6 +48,8 @@ pub struct Filter {
     pub until_ms: Option<i64>,
     /// Before this record.
     pub before: Option<Cursor>,
+    /// This record and newer ones.
+    pub down_to: Option<Cursor>,
     /// At most so many.
     pub limit: u32,
 }
@@ -114,7 +117,13 @@ impl Conditions {
         if self.texts.is_empty() { String::new() } else { format!(" WHERE {}", self.texts.join(" AND ")) }
     }
 
-    pub(super) async fn rows(&self, pool: &AnyPool, text: String) -> Result<Vec<AnyRow>, sqlx::Error> {
+    /// Takes each row as it comes: the next ones are read meanwhile, and whoever takes one waits for none.
+    pub(super) async fn each<E: From<sqlx::Error>>(
+        &self,
+        pool: &AnyPool,
+        text: String,
+        mut take: impl FnMut(&AnyRow) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut query = sqlx::query(AssertSqlSafe(text));
         for value in self.values.clone() {
             query = match value {
@@ -123,7 +132,11 @@ impl Conditions {
                 Value::Number(number) => query.bind(number),
             };
         }
-        query.fetch_all(pool).await
+        let mut rows = query.fetch(pool);
+        while let Some(row) = rows.try_next().await? {
+            take(&row)?;
+        }
+        Ok(())
     }
 }
 
@@ -219,6 +232,7 @@ impl Filter {
         // A place is before all of its millisecond where log and number are 0, the least there are.
         let until = self.until_ms.map_or([i64::MAX; 3], |until| [until, 0, 0]);
         let since = self.since_ms.map_or([0; 3], |since| [since, 0, 0]);
+        let since = self.down_to.map_or(since, |down_to| bound(&down_to).max(since));
         let to = self.before.map_or(until, |before| bound(&before).min(until));
         (end.map_or(since, |end| bound(&end).max(since)), to)
     }
@@ -229,7 +243,9 @@ impl Filter {
         bounds.between(self.bounds(None));
         let (text, offset) = (bounds.text(), LOOKED_AT_MAX - 1);
         let text = format!("SELECT time_ms, log, seq FROM audit_leaf{text} {ORDER} LIMIT 1 OFFSET {offset}");
-        bounds.rows(pool, text).await?.first().map(place).transpose()
+        let mut end = None;
+        bounds.each(pool, text, |row| place(row).map(|place| end = Some(place))).await?;
+        Ok(end)
     }
 
     /// What is compared in the clear.

@@ -10,7 +10,7 @@ use super::leaf::StoredLeaf;
 use super::rows::{Shape, insert};
 
 /// Records of one log that are not indexed, at most, when their keeper writes them. A search looks through them.
-const WAITING_MAX: usize = 4096;
+pub(super) const WAITING_MAX: usize = 4096;
 /// The records of one row lie within 2^16 ms that are no others': rows of one span are read together, and rows of a later span
 /// have later records alone.
 pub(super) const SPAN_BITS: u32 = 16;
@@ -97,8 +97,9 @@ impl Unindexed {
         numbered: bool,
         log: u64,
         appended: &[Waiting],
+        most: usize,
     ) -> Result<u64, sqlx::Error> {
-        let Some(last) = appended.last().filter(|_| self.waiting.len() + appended.len() >= WAITING_MAX) else {
+        let Some(last) = appended.last().filter(|_| self.waiting.len() + appended.len() >= most) else {
             return Ok(self.indexed);
         };
         let mut rows = BTreeMap::<(&[u8], i64), Vec<(i64, u64)>>::new();

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use futures_util::stream::{FuturesOrdered, TryStreamExt};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row};
 use strongroom_envelope::SealedError;
@@ -29,9 +30,9 @@ pub enum SearchError {
 
 /// Records of a page, newest first, with their places.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct Page<R = Record> {
     /// With each, the record as it is stored.
-    pub found: Vec<(Cursor, StoredLeaf, Record)>,
+    pub found: Vec<Found<R>>,
     /// Where the next page begins; none at the log's beginning. A page that is not full may have one too: each looks at so
     /// many records at most.
     pub next: Option<Cursor>,
@@ -59,46 +60,51 @@ fn leaf(row: &AnyRow) -> Result<StoredLeaf, sqlx::Error> {
 
 /// Records that are read by their places at once.
 const READ_AT_ONCE: usize = 256;
+/// Statements that are read from beside each other: what one of them waits for, the other has.
+const READ_BESIDE: usize = 3;
 /// A limit that is none. A subquery that has one is what its order and its bounds say, whatever the database thinks of the conditions
 /// around it.
 const ALL: u32 = i32::MAX as u32;
 
+/// A record that matches, and what was made of it.
+type Found<R> = (Cursor, StoredLeaf, R);
+
 /// A page that is being made.
-struct Search<'a> {
+struct Search<'a, R, O: Fn(&StoredLeaf) -> Result<Option<R>, SearchError>> {
     pool: &'a AnyPool,
-    keys: &'a OwnKeys,
     filter: &'a Filter,
+    /// What is made of a record that matches.
+    open: O,
     entries: Vec<Entry>,
     any_of: Vec<(Entry, bool)>,
     /// One more than the page has: whether there are more.
     wanted: usize,
-    found: Vec<(Cursor, StoredLeaf, Record)>,
+    found: Vec<Found<R>>,
 }
 
-impl Search<'_> {
-    /// Takes what matches of rows that are in the order of search; how many those were.
-    fn take(&mut self, rows: &[AnyRow], most: usize) -> Result<usize, SearchError> {
-        let mut taken = 0;
-        for row in rows {
-            let leaf = leaf(row)?;
-            let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq) else { continue };
-            let record = leaf.open(self.keys)?;
-            if self.filter.matches(&record) {
-                self.found.push((place, leaf, record));
-                taken += 1;
-                if taken == most {
-                    break;
-                }
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Rows of a subquery that match in the clear, in the order of search.
-    async fn rows(&self, inner: &str, conditions: Conditions) -> Result<Vec<AnyRow>, SearchError> {
+impl<R, O: Fn(&StoredLeaf) -> Result<Option<R>, SearchError>> Search<'_, R, O> {
+    /// What matches of the rows of a subquery in the order of search, as many as the page needs at most.
+    async fn newest(&self, inner: &str, conditions: Conditions) -> Result<Vec<Found<R>>, SearchError> {
         let text = format!("SELECT * FROM ({inner}) AS looked_at{} {ORDER}", conditions.text());
         let text = if self.filter.opens() { text } else { format!("{text} LIMIT {}", self.wanted) };
-        Ok(conditions.rows(self.pool, text).await?)
+        self.matching(text, conditions, self.wanted).await
+    }
+
+    /// What matches of a statement's rows, so many at most. Each is taken while the next is read.
+    async fn matching(&self, text: String, conditions: Conditions, most: usize) -> Result<Vec<Found<R>>, SearchError> {
+        let mut found = Vec::new();
+        let take = |row: &AnyRow| {
+            let leaf = leaf(row)?;
+            if found.len() < most
+                && let Some(place) = Cursor::new(leaf.time_ms, leaf.log, leaf.seq)
+                && let Some(opened) = (self.open)(&leaf)?
+            {
+                found.push((place, leaf, opened));
+            }
+            Ok::<_, SearchError>(())
+        };
+        conditions.each(self.pool, text, take).await?;
+        Ok(found)
     }
 
     /// Records that are not indexed yet.
@@ -114,8 +120,8 @@ impl Search<'_> {
                 self.filter.narrow_to_any(&self.any_of, &mut conditions);
             }
             let inner = format!("{COLUMNS} WHERE log = $1 AND seq >= $2 ORDER BY seq LIMIT {ALL}");
-            let rows = self.rows(&inner, conditions).await?;
-            self.take(&rows, self.wanted)?;
+            let found = self.newest(&inner, conditions).await?;
+            self.found.extend(found);
         }
         Ok(())
     }
@@ -123,27 +129,35 @@ impl Search<'_> {
     /// Records of a run down to a place.
     async fn run(&mut self, run: &Run, end: Option<Cursor>) -> Result<(), SearchError> {
         let seen = run.places.found.partition_point(|place| end.is_none_or(|end| *place >= end));
-        let mut left = self.wanted;
-        for places in run.places.found[..seen].chunks(READ_AT_ONCE) {
-            let mut conditions = Conditions::default();
-            let mut logs = BTreeMap::<u64, Vec<Value>>::new();
-            for place in places {
-                logs.entry(place.log).or_default().push(Value::Number(place.seq as i64));
-            }
-            let of_log = |(log, seqs): (u64, Vec<Value>)| {
-                let log = conditions.bind([Value::Number(log as i64)]);
-                format!("log = {log} AND {}", conditions.one_of("seq", seqs))
-            };
-            let of_logs: Vec<String> = logs.into_iter().map(of_log).collect();
-            let inner = format!("{COLUMNS} WHERE {} LIMIT {ALL}", of_logs.join(" OR "));
-            self.filter.narrow(&self.entries, run.about, &mut conditions);
-            let rows = self.rows(&inner, conditions).await?;
-            left -= self.take(&rows, left)?;
-            if left == 0 {
-                break;
-            }
+        let (mut left, mut reading) = (run.places.found[..seen].chunks(READ_AT_ONCE), FuturesOrdered::new());
+        let mut found = Vec::new();
+        while found.len() < self.wanted {
+            let free = READ_BESIDE - reading.len();
+            left.by_ref().take(free).for_each(|places| reading.push_back(self.at(places, run.about)));
+            let Some(some) = reading.try_next().await? else { break };
+            found.extend(some);
         }
+        drop(reading);
+        self.found.extend(found);
         Ok(())
+    }
+
+    /// What matches at places, in no order.
+    async fn at(&self, places: &[Cursor], about: bool) -> Result<Vec<Found<R>>, SearchError> {
+        let mut conditions = Conditions::default();
+        let mut logs = BTreeMap::<u64, Vec<Value>>::new();
+        for place in places {
+            logs.entry(place.log).or_default().push(Value::Number(place.seq as i64));
+        }
+        let of_log = |(log, seqs): (u64, Vec<Value>)| {
+            let log = conditions.bind([Value::Number(log as i64)]);
+            format!("log = {log} AND {}", conditions.one_of("seq", seqs))
+        };
+        let of_logs: Vec<String> = logs.into_iter().map(of_log).collect();
+        let inner = format!("{COLUMNS} WHERE {} LIMIT {ALL}", of_logs.join(" OR "));
+        self.filter.narrow(&self.entries, about, &mut conditions);
+        let text = format!("SELECT * FROM ({inner}) AS looked_at{}", conditions.text());
+        self.matching(text, conditions, usize::MAX).await
     }
 
     /// Records in the order of time, down to a place.
@@ -153,8 +167,7 @@ impl Search<'_> {
         let most = if self.filter.is_plain() { self.wanted as u32 } else { ALL };
         let inner = format!("{COLUMNS}{} {ORDER} LIMIT {most}", conditions.inside());
         self.filter.narrow(&[], false, &mut conditions);
-        let rows = self.rows(&inner, conditions).await?;
-        self.take(&rows, self.wanted)?;
+        self.found.extend(self.newest(&inner, conditions).await?);
         Ok(())
     }
 }
@@ -164,10 +177,35 @@ impl Search<'_> {
 /// # Errors
 /// [`SearchError`].
 pub async fn search(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Page, SearchError> {
+    let open = |leaf: &StoredLeaf| {
+        let record = leaf.open(keys)?;
+        Ok(filter.matches(&record).then_some(record))
+    };
+    page(pool, keys, filter, open).await
+}
+
+/// The same, where the records themselves are not needed: none is opened whose columns say that it matches.
+///
+/// # Errors
+/// [`SearchError`].
+pub async fn search_closed(pool: &AnyPool, keys: &OwnKeys, filter: &Filter) -> Result<Page<()>, SearchError> {
+    let open = |leaf: &StoredLeaf| {
+        let matches = !filter.opens() || filter.matches(&leaf.open(keys)?);
+        Ok(matches.then_some(()))
+    };
+    page(pool, keys, filter, open).await
+}
+
+async fn page<R>(
+    pool: &AnyPool,
+    keys: &OwnKeys,
+    filter: &Filter,
+    open: impl Fn(&StoredLeaf) -> Result<Option<R>, SearchError>,
+) -> Result<Page<R>, SearchError> {
     let (entries, any_of) = (filter.entries(keys), filter.any_of(keys));
     let wanted = filter.limit as usize + 1;
     let by_value = !entries.is_empty() || filter.share.is_some() || filter.people.is_some();
-    let mut search = Search { pool, keys, filter, entries, any_of, wanted, found: Vec::new() };
+    let mut search = Search { pool, filter, open, entries, any_of, wanted, found: Vec::new() };
     let end = if by_value {
         // First what is not indexed: what is meanwhile is found twice, and nothing is missed.
         search.unindexed().await?;

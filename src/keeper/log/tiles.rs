@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row};
 use strongroom_audit::Hash;
 use strongroom_audit::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
 use strongroom_audit::tree::{Edge, Subtree};
 
+use super::filter::{Conditions, Value};
 use super::search::{SearchError, leaves};
 
 /// Why a hash can't be had.
@@ -23,7 +25,12 @@ pub enum TilesError {
     Leaves(#[from] SearchError),
 }
 
-const WIDTH: u64 = TILE_WIDTH as u64;
+/// Hashes of a full tile.
+pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
+/// Tiles that are read by one statement: 512 KiB of them.
+const READ_AT_ONCE: usize = 64;
+/// Tiles that are kept, at most, beside those that one call asks for: some 16 KiB each.
+const KEPT_MAX: usize = 256;
 
 /// Hashes of one level, in a tree of so many leaves.
 fn stored(size: u64, level: u8) -> u64 {
@@ -121,7 +128,7 @@ impl Tiles {
     }
 }
 
-/// The tiles of a stored tree, each read once.
+/// The tiles of a stored tree, those used lately each read once.
 pub struct StoredTiles<'a> {
     pool: &'a AnyPool,
     log: u64,
@@ -154,13 +161,36 @@ impl<'a> StoredTiles<'a> {
     /// # Errors
     /// [`TilesError`].
     pub async fn tile(&mut self, level: u8, position: u64) -> Result<&[Hash], TilesError> {
-        if !self.read.contains_key(&(level, position)) {
-            // The open tile over the leaves is not stored: there are 255 of them at most.
-            let open = level == 0 && position == self.size / WIDTH;
-            let hashes = if open { self.newest().await? } else { self.stored(level, position).await? };
-            self.read.insert((level, position), Rows::over(hashes));
-        }
+        self.read([(level, position)]).await?;
         Ok(self.row(level, position, 0))
+    }
+
+    /// Reads tiles, as many at once as a statement takes.
+    async fn read(&mut self, tiles: impl IntoIterator<Item = (u8, u64)>) -> Result<(), TilesError> {
+        if self.read.len() > KEPT_MAX {
+            // Whoever goes through a log needs each of those over its leaves for a while; the open one is at the end of all proofs.
+            let open = self.size / WIDTH;
+            self.read.retain(|(level, position), _| *level > 0 || *position == open);
+        }
+        let mut stored = BTreeMap::<u8, Vec<u64>>::new();
+        for (level, position) in tiles {
+            if self.read.contains_key(&(level, position)) {
+                continue;
+            }
+            // The open tile over the leaves is not stored: there are 255 of them at most.
+            if level == 0 && position == self.size / WIDTH {
+                let hashes = self.newest().await?;
+                self.read.insert((level, position), Rows::over(hashes));
+            } else {
+                stored.entry(level).or_default().push(position);
+            }
+        }
+        for (level, positions) in stored {
+            for positions in positions.chunks(READ_AT_ONCE) {
+                self.read_stored(level, positions).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A row of a tile that was read.
@@ -174,16 +204,22 @@ impl<'a> StoredTiles<'a> {
         Ok(found.iter().map(super::StoredLeaf::hash).collect())
     }
 
-    async fn stored(&self, level: u8, position: u64) -> Result<Vec<Hash>, TilesError> {
-        let row = sqlx::query("SELECT hashes FROM audit_tile WHERE log = $1 AND level = $2 AND position = $3")
-            .bind(self.log as i64)
-            .bind(i64::from(level))
-            .bind(position as i64)
-            .fetch_optional(self.pool)
-            .await?;
-        let row = row.ok_or_else(|| TilesError::Missing(format!("{level}/{position}")))?;
-        let bytes: Vec<u8> = row.try_get("hashes")?;
-        Ok(bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect())
+    async fn read_stored(&mut self, level: u8, positions: &[u64]) -> Result<(), TilesError> {
+        let mut conditions = Conditions::default();
+        conditions.is("log", [Value::Number(self.log as i64)]);
+        conditions.is("level", [Value::Number(i64::from(level))]);
+        conditions.is("position", positions.iter().map(|position| Value::Number(*position as i64)));
+        let text = format!("SELECT position, hashes FROM audit_tile{}", conditions.text());
+        let (pool, read) = (self.pool, &mut self.read);
+        let take = |row: &AnyRow| -> Result<(), TilesError> {
+            let (position, bytes): (i64, Vec<u8>) = (row.try_get("position")?, row.try_get("hashes")?);
+            let hashes = bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect();
+            read.insert((level, position as u64), Rows::over(hashes));
+            Ok(())
+        };
+        conditions.each(pool, text, take).await?;
+        let missing = positions.iter().find(|position| !self.read.contains_key(&(level, **position)));
+        missing.map_or(Ok(()), |position| Err(TilesError::Missing(format!("{level}/{position}"))))
     }
 
     /// The hash of a complete subtree.
@@ -191,20 +227,46 @@ impl<'a> StoredTiles<'a> {
     /// # Errors
     /// [`TilesError`].
     pub async fn hash(&mut self, subtree: Subtree) -> Result<Hash, TilesError> {
-        let missing = || TilesError::Missing(format!("{subtree:?}"));
-        let (tile, run) = Tile::holding(subtree, self.size).ok_or_else(missing)?;
-        self.tile(tile.level, tile.index).await?;
+        self.read_for([subtree]).await?;
+        self.known(subtree)
+    }
+
+    /// Reads the tiles that have the hashes of complete subtrees.
+    ///
+    /// # Errors
+    /// [`TilesError`].
+    pub async fn read_for(&mut self, subtrees: impl IntoIterator<Item = Subtree>) -> Result<(), TilesError> {
+        let tiles: Option<BTreeSet<(u8, u64)>> =
+            subtrees.into_iter().map(|subtree| self.holding(subtree).map(|(tile, _)| tile)).collect();
+        self.read(tiles.ok_or_else(|| TilesError::Missing("beyond the tree".to_owned()))?).await
+    }
+
+    /// Which tile a complete subtree's hash is in, and there the row and the place in it.
+    fn holding(&self, subtree: Subtree) -> Option<((u8, u64), (usize, usize))> {
+        let (tile, run) = Tile::holding(subtree, self.size)?;
         let height = run.len().ilog2();
-        self.row(tile.level, tile.index, height as usize).get(run.start >> height).copied().ok_or_else(missing)
+        Some(((tile.level, tile.index), (height as usize, run.start >> height)))
+    }
+
+    /// The hash of a complete subtree, whose tile was read.
+    ///
+    /// # Errors
+    /// [`TilesError::Missing`].
+    pub fn known(&self, subtree: Subtree) -> Result<Hash, TilesError> {
+        let held = self.holding(subtree);
+        let hash = held.and_then(|((level, position), (row, at))| self.row(level, position, row).get(at).copied());
+        hash.ok_or_else(|| TilesError::Missing(format!("{subtree:?}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strongroom_audit::proof::verify_inclusion;
     use strongroom_database::{Database, Source};
 
     use super::*;
     use crate::log::StoredLeaf;
+    use crate::log::proofs::Proofs;
     use crate::log::rows::insert_leaves;
 
     fn leaf(seq: u64) -> StoredLeaf {
@@ -257,6 +319,18 @@ mod tests {
                 assert_eq!(reader.hash(*subtree).await.expect("a hash"), *hash, "{subtree:?} of {size}");
             }
             assert!(reader.hash(Subtree { level: 0, index: size }).await.is_err());
+        }
+        // Proofs of leaves all over the tree, more of its tiles than are kept, and of one that is not in it.
+        let (size, root) = (tiles.size(), tiles.root());
+        let mut proofs = Proofs::new(&database.reader, 1, size);
+        for step in [1, 97] {
+            let seqs: Vec<u64> = (0..=size).rev().step_by(step).collect();
+            let made = proofs.inclusions(&seqs).await.expect("proofs");
+            assert_eq!(made.len(), seqs.len());
+            for (seq, proof) in seqs.into_iter().zip(made).step_by(50) {
+                let verified = proof.map(|proof| verify_inclusion(seq, size, leaf(seq).hash(), &proof, root).is_ok());
+                assert_eq!(verified, (seq < size).then_some(true), "{seq}");
+            }
         }
         let _ = std::fs::remove_dir_all(folder);
     }

@@ -16,7 +16,7 @@ use super::charge::{Charge, Known, Ledger, committed};
 use super::front::{Entry, Job, Log, LogError, Position, QUEUE};
 use super::heads::origin;
 use super::history;
-use super::index::{Unindexed, Waiting};
+use super::index::{Unindexed, WAITING_MAX, Waiting};
 use super::leaf::{Indexes, StoredLeaf};
 use super::record::Record;
 use super::rows::{insert_leaves, note_move, note_use};
@@ -322,7 +322,10 @@ impl Writer {
         }
         let (shared, appended) = (self.database.is_shared(), leaves.iter().map(Waiting::of).collect::<Vec<_>>());
         insert_leaves(&mut tx, shared, leaves).await?;
-        let indexed = self.unindexed.write(&mut tx, shared, self.seat.log, &appended).await?;
+        // Whoever opens an incident asks for hundreds of pages, each of which would look through what waits.
+        let asked = |(record, _): &(&Record, _)| record.action == "incident.open" && record.outcome == "allowed";
+        let most = if landed.iter().any(asked) { 0 } else { WAITING_MAX };
+        let indexed = self.unindexed.write(&mut tx, shared, self.seat.log, &appended, most).await?;
         committed(&mut tx, &added).await?;
         for (token, time_ms) in &used {
             note_use(&mut tx, *token, *time_ms).await?;

@@ -11,7 +11,7 @@ use super::*;
 use crate::keys::OwnKeys;
 use crate::log::leaf::Indexes;
 use crate::log::rows::insert_leaves;
-use crate::log::{Filter, Record, SearchError, ShareFilter, search, wrongly_indexed};
+use crate::log::{Filter, Record, SearchError, ShareFilter, search, search_closed, wrongly_indexed};
 
 /// Three logs in a database, and what is in them.
 struct Logs {
@@ -48,6 +48,11 @@ impl Logs {
 
     /// Some records of one log, in one transaction: about few and about many, at times that are nearly in order.
     async fn group(&mut self, log: u64, count: u64, time_ms: i64) {
+        self.group_of(log, count, time_ms, WAITING_MAX).await;
+    }
+
+    /// The same; all that waits is indexed with them where it is so much.
+    async fn group_of(&mut self, log: u64, count: u64, time_ms: i64, most: usize) {
         let size = self.records.iter().filter(|(place, _)| place.log == log).count() as u64;
         let (mut leaves, mut indexes) = (Vec::new(), Indexes::default());
         for seq in size..size + count {
@@ -73,7 +78,7 @@ impl Logs {
         let unindexed = &mut self.unindexed[log as usize - 1];
         let mut tx = self.database.begin().await.expect("a transaction");
         insert_leaves(&mut tx, false, leaves).await.expect("leaves");
-        let indexed = unindexed.write(&mut tx, false, log, &waiting).await.expect("an index");
+        let indexed = unindexed.write(&mut tx, false, log, &waiting, most).await.expect("an index");
         let head = sqlx::query("UPDATE audit_head SET size = $1, indexed = $2 WHERE log = $3");
         let head = head.bind((size + count) as i64).bind(indexed as i64).bind(log as i64);
         head.execute(&mut *tx).await.expect("a head");
@@ -100,6 +105,11 @@ impl Logs {
         loop {
             let page = search(&self.database.reader, &self.keys, &filter).await.expect("a page");
             assert!(page.found.len() <= filter.limit as usize);
+            let closed = search_closed(&self.database.reader, &self.keys, &filter).await.expect("a page");
+            let places = |(place, leaf): (&Cursor, &StoredLeaf)| (*place, leaf.seq);
+            let open = page.found.iter().map(|(place, leaf, _)| places((place, leaf)));
+            assert!(open.eq(closed.found.iter().map(|(place, leaf, ())| places((place, leaf)))));
+            assert_eq!(page.next, closed.next);
             found.extend(page.found.iter().map(|(place, ..)| *place));
             match page.next {
                 Some(next) => filter.before = Some(next),
@@ -128,6 +138,7 @@ fn filters(records: &[(Cursor, Record)]) -> Vec<Filter> {
     let times: Vec<i64> = records.iter().map(|(place, _)| place.time_ms).collect();
     let middle = times[times.len() / 2];
     let principal = Filter { principal: Some(2), limit: 500, ..Filter::default() };
+    let (newer, older) = (records[records.len() * 3 / 4].0, records[records.len() / 4].0);
     let share = ShareFilter { id: 7, tokens: vec![7, 8], repo: Some(11) };
     vec![
         principal.clone(),
@@ -142,6 +153,8 @@ fn filters(records: &[(Cursor, Record)]) -> Vec<Filter> {
         Filter { since_ms: Some(middle - 20_000), until_ms: Some(middle), limit: 50, ..principal.clone() },
         Filter { since_ms: Some(middle), until_ms: Some(middle + 1), ..principal.clone() },
         Filter { until_ms: Some(times[9]), ..principal.clone() },
+        Filter { before: Some(newer), down_to: Some(older), ..principal.clone() },
+        Filter { since_ms: Some(middle), down_to: Some(older), limit: 90, ..principal.clone() },
         Filter { path: Some("a.".to_owned()), ..principal },
         Filter { people: Some(vec![1, 3]), limit: 400, ..Filter::default() },
         Filter { people: Some(Vec::new()), limit: 400, ..Filter::default() },
@@ -151,7 +164,8 @@ fn filters(records: &[(Cursor, Record)]) -> Vec<Filter> {
 }
 
 /// Whether a record is what is asked for, from what it says alone.
-fn fits(filter: &Filter, Cursor { time_ms, .. }: Cursor, record: &Record) -> bool {
+fn fits(filter: &Filter, place: Cursor, record: &Record) -> bool {
+    let time_ms = place.time_ms;
     let is = |asked: Option<u64>, held: Option<u64>| asked.is_none() || asked == held;
     let share = |share: &ShareFilter| {
         let about = record.share == Some(share.id) && record.repo_id == share.repo && record.action == "share.create";
@@ -167,6 +181,8 @@ fn fits(filter: &Filter, Cursor { time_ms, .. }: Cursor, record: &Record) -> boo
         && filter.share.as_ref().is_none_or(share)
         && filter.since_ms.is_none_or(|since| time_ms >= since)
         && filter.until_ms.is_none_or(|until| time_ms < until)
+        && filter.before.is_none_or(|before| place < before)
+        && filter.down_to.is_none_or(|down_to| place >= down_to)
 }
 
 #[tokio::test]
@@ -181,6 +197,19 @@ async fn a_search_finds_what_fits_in_every_log_newest_first_whether_it_is_indexe
         assert_eq!(found.len(), expected.len(), "filter {at}");
         assert!(found == expected, "filter {at}");
     }
+}
+
+#[tokio::test]
+async fn what_is_to_be_searched_much_waits_no_longer() {
+    let mut logs = Logs::new("soon").await;
+    logs.fill().await;
+    assert!(logs.unindexed[0].waiting.len() > 1);
+    logs.group_of(1, 3, 1_800_000_000_000, 0).await;
+    assert_eq!(logs.unindexed[0].waiting.len(), 0);
+    assert!(logs.wrong().await.is_empty());
+    let filter = Filter { principal: Some(2), limit: 500, ..Filter::default() };
+    let fitting = logs.records.iter().filter(|(place, record)| fits(&filter, *place, record)).count();
+    assert_eq!(logs.found(&filter).await.len(), fitting);
 }
 
 #[tokio::test]
