@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use strongroom_protocol::admin::AdminCommand;
 use ureq::Agent;
@@ -95,11 +96,18 @@ impl Client {
     /// The same, for an answer that is JSON.
     ///
     /// # Errors
-    /// The server's reason.
+    /// The server's reason, or that its answer is something else.
     pub fn json(&self, method: &str, path: &str, body: &Value) -> Result<Value, Failed> {
+        self.json_as(method, path, body)
+    }
+
+    fn json_as<T: DeserializeOwned>(&self, method: &str, path: &str, body: &Value) -> Result<T, Failed> {
         let mut answer = self.send(method, path, body)?;
         let limit = 64 * 1024 * 1024;
-        answer.body_mut().with_config().limit(limit).read_json().map_err(|error| Failed(format!("{path}: {error}")))
+        let wrong = |error: &dyn std::fmt::Display| Failed(format!("{path}: {error}"));
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| wrong(&error))?;
+        // From all of it: megabytes are read many times faster so than byte by byte.
+        serde_json::from_slice(&body).map_err(|error| wrong(&error))
     }
 
     /// A command of an operator or an analyst.
@@ -107,7 +115,15 @@ impl Client {
     /// # Errors
     /// The server's reason.
     pub fn admin(&self, noun: &str, command: &AdminCommand) -> Result<Value, Failed> {
+        self.admin_as(noun, command)
+    }
+
+    /// The same, for an answer of a type.
+    ///
+    /// # Errors
+    /// The server's reason, or that its answer is something else.
+    pub fn admin_as<T: DeserializeOwned>(&self, noun: &str, command: &AdminCommand) -> Result<T, Failed> {
         let body = serde_json::to_value(command).map_err(|error| Failed(error.to_string()))?;
-        self.json("POST", &format!("/api/strongroom/v1/{noun}"), &body)
+        self.json_as("POST", &format!("/api/strongroom/v1/{noun}"), &body)
     }
 }

@@ -107,6 +107,9 @@ pub enum IncidentCommand {
         scope: IncidentScope,
         /// Before this record: the next page.
         before: Option<Cursor>,
+        /// This record and newer ones.
+        #[serde(default)]
+        down_to: Option<Cursor>,
     },
     /// Evidence of how policy was: the records at these places.
     Policy {

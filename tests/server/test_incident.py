@@ -3,6 +3,7 @@ nothing but the file and the log's key. Told with owner, thief, bystander, partn
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import PROGRAM, commit
 from test_promises import SlowDownload
+from test_rotate_repository import rows
 from test_shares import share
 
 LONG = 12_000_000
@@ -206,6 +208,32 @@ def test_each_kind_of_subject_is_told_apart(case, tmp_path, which):
         [held] = found["could"][0]["periods"][-1]["repos"][0]["shares"]
         assert held["compartments"] == ["docs", "config"] and found["could"][0]["periods"][-1]["repos"][0]["repo"] == "admin/shared"
     assert offline(bundle, case.key)["verified"] is True
+
+
+def test_a_thief_who_asked_a_thousand_times_is_told_with_every_record_in_its_place(make_server, tmp_path):
+    server = make_server()
+    officer = server.person("officer", ("security", None))
+    assert server.owner.http("POST", "/api/repos/create", {"name": "one", "organization": "admin"}).status == 200
+    commit(server.owner, "admin/one", {f"f{n}.md": b"w" * (n + 1) for n in range(3)})
+    thief = server.person("thief", ("reader", "admin/one"))
+    connection = http.client.HTTPSConnection("localhost", server.port, context=server.tls(), timeout=30)
+    # More than two pages of evidence, of a thousand records each: a read has three.
+    for turn in range(750):
+        connection.request("GET", f"/admin/one/resolve/main/f{turn % 3}.md", headers={"Authorization": f"Bearer {thief.token}"})
+        answer = connection.getresponse()
+        assert answer.status == 200 and len(answer.read()) == turn % 3 + 1
+    found, bundle = opened(officer, tmp_path, "--principal", "thief", "--since", "1h")
+    assert found["records"] > 2000 and set(told(found)) == {("admin/one", f"f{n}.md") for n in range(3)}
+    lines = [json.loads(line) for line in bundle.read_text().splitlines()]
+    done = [line["record"] for line in lines[lines[0]["policy"] + 1 : -1]]
+    assert len(done) == found["records"] and {record["principal"] for record in done} == {"thief"}
+    assert [record["time_ms"] for record in done] == sorted((record["time_ms"] for record in done), reverse=True)
+    assert sum(record["action"] == "object.deliver" for record in done) == 750
+    key = officer.strongroom("audit", "checkpoint")["key"]
+    assert offline(bundle, key)["verified"] is True
+    # Its pages had no unindexed records to look through: what waited at its opening was indexed with its own record.
+    opening = officer.strongroom("audit", "search", "--action", "incident.open")["records"][0]["record"]
+    assert rows(server, "keeper", "SELECT MAX(indexed) FROM audit_head")[0][0] > opening
 
 
 def test_a_time_in_which_nothing_was_done_says_so_and_what_could_have_been(case, tmp_path):

@@ -58,7 +58,10 @@ impl Core {
                 self.with_usage(shown).await?
             }
             AdminCommand::Alert(command) => self.alerts(command).await?,
-            AdminCommand::Incident(command) => self.incident(&call, credential.as_ref(), command, shown).await?,
+            AdminCommand::Incident(command) => {
+                let json = self.incident(&call, credential.as_ref(), command, shown).await?;
+                return Ok(Reply::Admin(Box::new(AdminReply { json })));
+            }
             AdminCommand::KeyRotateRoot { finish } => self.rotate_root(&call, credential.as_ref(), *finish).await?,
             _ => shown,
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use strongroom_audit::Hash;
 use strongroom_protocol::Refusal;
 
 use super::unavailable;
@@ -21,12 +22,22 @@ impl<'a> Proved<'a> {
         Self { core, proofs: BTreeMap::new() }
     }
 
-    /// That a leaf is in its log as that was at a size, in base64; none where it is beyond it. All of one log are asked for at one
-    /// size.
-    pub(super) async fn proof(&mut self, leaf: &StoredLeaf, size: u64) -> Result<Option<Vec<String>>, Refusal> {
-        let new = || Proofs::new(&self.core.database.reader, leaf.log, size);
-        let proof = self.proofs.entry(leaf.log).or_insert_with(new).inclusion(leaf.seq).await.map_err(unavailable)?;
-        Ok(proof.map(|proof| proof.iter().map(|hash| STANDARD.encode(hash.0)).collect()))
+    /// That leaves are in their logs as these were at a size; none for one that is beyond it. All of one log are asked for
+    /// at one size.
+    pub(super) async fn proofs(
+        &mut self,
+        leaves: &[&StoredLeaf],
+        size: impl Fn(u64) -> u64,
+    ) -> Result<Vec<Option<Vec<Hash>>>, Refusal> {
+        let mut of_logs = BTreeMap::<u64, Vec<u64>>::new();
+        leaves.iter().for_each(|leaf| of_logs.entry(leaf.log).or_default().push(leaf.seq));
+        let mut proved = BTreeMap::new();
+        for (log, seqs) in of_logs {
+            let new = || Proofs::new(&self.core.database.reader, log, size(log));
+            let proofs = self.proofs.entry(log).or_insert_with(new).inclusions(&seqs).await.map_err(unavailable)?;
+            proved.insert(log, proofs.into_iter());
+        }
+        Ok(leaves.iter().map(|leaf| proved.get_mut(&leaf.log)?.next()?).collect())
     }
 
     /// The leaf's key, and the leaf as it is stored, in base64.

@@ -1,5 +1,7 @@
 //! `incident`: opened, and its evidence given out. What is signed is computed here, from the log and from nothing that is asked.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_audit::note::Signer;
 use strongroom_domain::Action;
@@ -15,18 +17,22 @@ use super::unavailable;
 use crate::change::Change;
 use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
-use crate::incident::{Digest, FORMAT, Header, Replay, Who, from_address, is_of, statement};
-use crate::log::{Filter, LOOKED_AT_MAX, Record, ShareFilter, Step, StoredLeaf, history, leaf_at, search};
+use crate::incident::{Digest, FORMAT, Header, Page, Replay, Sealed, Who, from_address, is_of, statement};
+use crate::log::{
+    Filter, LOOKED_AT_MAX, Record, ShareFilter, Step, StoredLeaf, history, leaf_at, search, search_closed,
+};
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
 
 /// Records that are read at once where all are looked at, and where each is written as evidence: such a page ends by its bytes.
 const ALL: u32 = LOOKED_AT_MAX as u32; // some thousands
-const PAGE: u32 = 400;
+const PAGE: u32 = 1000;
+/// Records of evidence that are proved at once.
+const PROVED_AT_ONCE: usize = 64;
 /// Bytes of an answer, so that it fits a frame.
 const ANSWER_MAX: usize = 3 * 1024 * 1024;
-/// Bytes after which a page of evidence ends; an entry has 3 KiB, and one with a long path some more.
-const EVIDENCE_MAX: usize = 1024 * 1024;
+/// Bytes after which a page of evidence ends; an entry has 2 KiB, and one with a long path some more.
+const EVIDENCE_MAX: usize = 2 * 1024 * 1024;
 /// Tokens of one share, at most: each is a run of its own in the log.
 const TOKENS_MAX: usize = 1000;
 /// Records about policy of one incident, at most: their places go in one answer.
@@ -145,7 +151,7 @@ impl Core {
         credential: Option<&Credential>,
         command: &IncidentCommand,
         begun: Value,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<String, Refusal> {
         let scope = match command {
             IncidentCommand::Open(_) => serde_json::from_value(begun["scope"].clone()).map_err(unavailable)?,
             IncidentCommand::Activity { scope, .. } | IncidentCommand::Policy { scope, .. } => scope.clone(),
@@ -156,40 +162,43 @@ impl Core {
         }
         match command {
             IncidentCommand::Open(query) => self.incident_open(call, credential, query, (scope, begun)).await,
-            IncidentCommand::Activity { scope, before } => {
+            IncidentCommand::Activity { scope, before, down_to } => {
                 let mut evidence = Evidence::new(self, scope);
-                let mut filter = Filter { before: *before, limit: PAGE, ..filter(scope) };
+                let mut filter = Filter { before: *before, down_to: *down_to, limit: PAGE, ..filter(scope) };
                 loop {
-                    let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-                    for (place, leaf, record) in
-                        page.found.iter().filter(|(_, leaf, record)| is_in(scope, leaf, record))
-                    {
-                        evidence.add(leaf, record).await?;
-                        if evidence.bytes > EVIDENCE_MAX {
-                            return Ok(evidence.page(Some(place.to_string())));
+                    let page = search_closed(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
+                    let of_it = page.found.iter().filter(|(_, leaf, ())| leaf.seq < scope.size(leaf.log));
+                    let of_it: Vec<_> = of_it.map(|(place, leaf, ())| (place, leaf)).collect();
+                    for some in of_it.chunks(PROVED_AT_ONCE) {
+                        let leaves: Vec<&StoredLeaf> = some.iter().map(|(_, leaf)| *leaf).collect();
+                        let added = evidence.add(&leaves).await?;
+                        if evidence.is_full() {
+                            return evidence.page(some[..added].last().map(|(place, _)| place.to_string()));
                         }
                     }
                     let Some(next) = page.next else { break };
                     // Most of what another search would find has no room any more, and would be searched for again.
                     if evidence.bytes > EVIDENCE_MAX / 2 {
-                        return Ok(evidence.page(Some(next.to_string())));
+                        return evidence.page(Some(next.to_string()));
                     }
                     filter.before = Some(next);
                 }
-                Ok(evidence.page(None))
+                evidence.page(None)
             }
             IncidentCommand::Policy { scope, places } => {
                 let mut evidence = Evidence::new(self, scope);
-                for place in places {
-                    let leaf = leaf_at(&self.database.reader, *place).await.map_err(unavailable)?;
-                    let leaf = leaf.ok_or_else(|| Refusal::Invalid("there is no such record".to_owned()))?;
-                    let record = leaf.open(&self.keys).map_err(unavailable)?;
-                    evidence.add(&leaf, &record).await?;
-                    if evidence.bytes > EVIDENCE_MAX {
+                for places in places.chunks(PROVED_AT_ONCE) {
+                    let mut leaves = Vec::new();
+                    for place in places {
+                        let leaf = leaf_at(&self.database.reader, *place).await.map_err(unavailable)?;
+                        leaves.push(leaf.ok_or_else(|| Refusal::Invalid("there is no such record".to_owned()))?);
+                    }
+                    evidence.add(&leaves.iter().collect::<Vec<_>>()).await?;
+                    if evidence.is_full() {
                         break;
                     }
                 }
-                Ok(evidence.page(None))
+                evidence.page(None)
             }
         }
     }
@@ -200,7 +209,7 @@ impl Core {
         credential: Option<&Credential>,
         query: &IncidentQuery,
         (mut scope, begun): (IncidentScope, Value),
-    ) -> Result<Value, Refusal> {
+    ) -> Result<String, Refusal> {
         let mut locked: Vec<String> = serde_json::from_value(begun["locked"].clone()).map_err(unavailable)?;
         if let (true, Subject::Address { .. }) = (query.lock, &scope.subject) {
             locked = self.lock_address(call, credential, &scope).await?;
@@ -210,13 +219,18 @@ impl Core {
         scope.sizes = logs.iter().map(|(log, position)| (*log, position.size)).collect();
         let checkpoints = logs.into_iter().map(|(_, position)| position.checkpoint).collect();
         let (mut did, mut activity, mut whose) = (Did::default(), Digest::default(), Who::of(&scope.subject));
-        let mut filter = filter(&scope);
+        // Where a page of evidence is full, so that whoever asks for it can ask for several at a time.
+        let (mut filter, mut count, mut marks) = (filter(&scope), 0, Vec::new());
         loop {
             let page = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
-            for (_, leaf, record) in page.found.iter().filter(|(_, leaf, record)| is_in(&scope, leaf, record)) {
+            for (place, leaf, record) in page.found.iter().filter(|(_, leaf, record)| is_in(&scope, leaf, record)) {
                 activity.add(leaf.hash());
                 from_address(&scope.subject, record, &mut whose);
                 did.add(record);
+                count += 1;
+                if count % PAGE == 0 {
+                    marks.push(place.to_string());
+                }
             }
             let Some(next) = page.next else { break };
             filter.before = Some(next);
@@ -255,9 +269,12 @@ impl Core {
         let header = serde_json::to_value(&header).map_err(unavailable)?.to_string();
         let signer = Signer::from_seed(self.log.key().name(), &self.keys.log_seed).map_err(unavailable)?;
         let note = signer.sign(&statement(&header, policy, activity)).map_err(unavailable)?;
-        let shown = json!({"header": header, "note": note, "policy": places, "key": self.log.key().to_string()});
+        let shown = json!({
+            "header": header, "note": note, "policy": places, "marks": marks, "key": self.log.key().to_string(),
+        });
         // A text in a text: its quotes are escaped.
-        if shown.to_string().len() > ANSWER_MAX { Err(too_much()) } else { Ok(shown) }
+        let shown = shown.to_string();
+        if shown.len() > ANSWER_MAX { Err(too_much()) } else { Ok(shown) }
     }
 
     /// Every record about policy, in order.
@@ -319,7 +336,7 @@ impl Core {
 struct Evidence<'a> {
     scope: &'a IncidentScope,
     proved: Proved<'a>,
-    entries: Vec<String>,
+    entries: Vec<Sealed>,
     bytes: usize,
 }
 
@@ -328,19 +345,30 @@ impl<'a> Evidence<'a> {
         Self { scope, proved: Proved::new(core), entries: Vec::new(), bytes: 0 }
     }
 
-    /// A record, its leaf, the key that opens this leaf and no other, and the proof that it is in the log.
-    async fn add(&mut self, leaf: &StoredLeaf, record: &Record) -> Result<(), Refusal> {
-        let proof = self.proved.proof(leaf, self.scope.size(leaf.log)).await?;
-        let proof = proof.ok_or_else(|| Refusal::Invalid("a record beyond the checkpoint".to_owned()))?;
-        let (key, leaf) = self.proved.opened(leaf);
-        let entry = json!({"key": key, "leaf": leaf, "proof": proof, "record": record});
-        let entry = entry.to_string();
-        self.bytes += entry.len();
-        self.entries.push(entry);
-        Ok(())
+    /// Records until the page is full, how many of them: each as its leaf, the key that opens this leaf and no other, and the proof that
+    /// it is in the log. Whoever verifies opens them, and need not believe what the keeper would say of them.
+    async fn add(&mut self, leaves: &[&StoredLeaf]) -> Result<usize, Refusal> {
+        let proofs = self.proved.proofs(leaves, |log| self.scope.size(log)).await?;
+        for (at, (leaf, proof)) in leaves.iter().zip(proofs).enumerate() {
+            let proof = proof.ok_or_else(|| Refusal::Invalid("a record beyond the checkpoint".to_owned()))?;
+            let (key, leaf) = self.proved.opened(leaf);
+            let proof: Vec<u8> = proof.iter().flat_map(|hash| hash.0).collect();
+            let sealed = Sealed { key, leaf, proof: STANDARD.encode(proof) };
+            self.bytes += sealed.key.len() + sealed.leaf.len() + sealed.proof.len();
+            self.entries.push(sealed);
+            if self.is_full() {
+                return Ok(at + 1);
+            }
+        }
+        Ok(leaves.len())
     }
 
-    fn page(self, next: Option<String>) -> Value {
-        json!({"entries": self.entries, "next": next})
+    fn is_full(&self) -> bool {
+        self.bytes > EVIDENCE_MAX
+    }
+
+    /// The page as it is sent.
+    fn page(self, next: Option<String>) -> Result<String, Refusal> {
+        serde_json::to_string(&Page { entries: self.entries, next }).map_err(unavailable)
     }
 }

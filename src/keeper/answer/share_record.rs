@@ -68,16 +68,20 @@ impl Core {
         let found = search(&self.database.reader, &self.keys, &filter).await.map_err(unavailable)?;
         let mut proved = Proved::new(self);
         let (mut entries, mut bytes, mut next) = (Vec::new(), 0, found.next.map(|place| place.to_string()));
-        for (place, leaf, record) in &found.found {
+        let counted = found.found.iter().filter_map(|(place, leaf, record)| {
             let size = sizes.get(&leaf.log).copied().unwrap_or(0);
-            let (Some(event), true) = (record.share_event, record.share == Some(id) && leaf.seq < size) else {
-                continue;
-            };
-            let proof = proved.proof(leaf, now_size(&now, leaf.log)).await?;
+            let event = record.share_event.filter(|_| record.share == Some(id) && leaf.seq < size)?;
+            Some((event, place, leaf, record))
+        });
+        let counted: Vec<_> = counted.collect();
+        let leaves: Vec<_> = counted.iter().map(|(_, _, leaf, _)| *leaf).collect();
+        let proofs = proved.proofs(&leaves, |log| now_size(&now, log)).await?;
+        for ((event, place, leaf, record), proof) in counted.into_iter().zip(proofs) {
             let proof = proof.ok_or_else(|| unavailable("a record beyond the checkpoint"))?;
             let own = (record.principal_id == Some(principal)).then(|| proved.opened(leaf));
             bytes += own.as_ref().map_or(0, |(_, leaf)| leaf.len()) + 64 * proof.len() + 200;
             let (log, seq, leaf_hash) = (leaf.log, leaf.seq, STANDARD.encode(leaf.hash().0));
+            let proof = proof.iter().map(|hash| STANDARD.encode(hash.0)).collect();
             entries.push(Entry { event, log, seq, leaf_hash, proof, own });
             if bytes > PAGE_BYTES {
                 next = Some(place.to_string());

@@ -1,10 +1,15 @@
 //! The first line of a bundle, and what is signed of it.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use strongroom_audit::Hash;
 use strongroom_protocol::incident::IncidentScope;
+
+use crate::log::Record;
 
 /// The first line of what is signed. No log is called so: a name has no space.
 pub const FORMAT: &str = "strongroom incident 1";
@@ -31,6 +36,50 @@ pub struct Header {
     pub could: Value,
     /// What they did.
     pub did: Value,
+}
+
+/// A record of evidence as the keeper gives it: closed, with what opens it.
+#[derive(Serialize, Deserialize)]
+pub struct Sealed {
+    /// What opens this leaf and no other, in base64.
+    pub key: String,
+    /// The leaf as it is stored, in base64.
+    pub leaf: String,
+    /// That it is in its log: the hashes from the leaf up, one behind the other, in base64.
+    pub proof: String,
+}
+
+/// Some of the evidence.
+#[derive(Serialize, Deserialize)]
+pub struct Page {
+    /// In the order in which they stand in a bundle.
+    pub entries: Vec<Sealed>,
+    /// Before which record the next page begins, where there is one.
+    pub next: Option<String>,
+}
+
+/// A line of evidence. Its fields stand in the order of their names, as those of its record do: one content has one text.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry<'a> {
+    /// What opens this leaf and no other, in base64.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// The leaf as it is stored, in base64.
+    #[serde(borrow)]
+    pub leaf: Cow<'a, str>,
+    /// That it is in its log: hashes in base64, from the leaf up.
+    pub proof: Vec<String>,
+    /// What it opens to: see [`spelled`].
+    pub record: Box<RawValue>,
+}
+
+/// The one text of a record: its fields in the order of their names.
+///
+/// # Errors
+/// For no record: all in it are plain values.
+pub fn spelled(record: &Record) -> Result<Box<RawValue>, serde_json::Error> {
+    to_raw_value(&serde_json::to_value(record)?)
 }
 
 /// Some of the evidence: how many records, and the SHA-256 over their leaf hashes, one behind the other.

@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use strongroom_audit::Hash;
 use strongroom_audit::note::VerifierKey;
 use strongroom_protocol::admin::Cursor;
 use strongroom_protocol::incident::{IncidentScope, Subject};
 
-use super::bundle::{Digest, FORMAT, Header, statement};
+use super::bundle::{Digest, Entry, FORMAT, Header, Sealed, spelled, statement};
 use super::reach::{Replay, Who};
 use crate::did::Did;
 use crate::effect::Effect;
@@ -43,16 +44,6 @@ pub enum BundleError {
     /// Policy that can't be replayed.
     #[error("the records about policy do not fit: {0}")]
     Policy(#[from] PolicyError),
-}
-
-/// An evidence line.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    key: String,
-    leaf: String,
-    proof: Vec<String>,
-    record: Value,
 }
 
 #[derive(Deserialize)]
@@ -138,35 +129,76 @@ impl Verifier {
         })
     }
 
+    /// Which records the evidence has to be.
+    pub fn scope(&self) -> &IncidentScope {
+        &self.header.scope
+    }
+
     /// Takes a line between the first and the last.
     ///
     /// # Errors
     /// [`BundleError`].
     pub fn entry(&mut self, text: &str) -> Result<(), BundleError> {
         self.line += 1;
+        let entry: Entry = serde_json::from_str(text).map_err(|error| self.wrong(error))?;
+        // One content has one text: no byte of a line is free.
+        if serde_json::to_string(&entry).map_err(|error| self.wrong(error))? != text {
+            return Err(self.wrong("another spelling"));
+        }
+        let hash = |text: &String| self.bytes(text)?.try_into().map(Hash).map_err(|_| BundleError::Proof(self.line));
+        let path = entry.proof.iter().map(hash).collect::<Result<Vec<_>, _>>()?;
+        let record = self.take(&entry.key, &entry.leaf, &path)?;
+        if record.get() == entry.record.get() { Ok(()) } else { Err(BundleError::Record(self.line)) }
+    }
+
+    /// Takes what the keeper gives, and gives the line that says it.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn sealed(&mut self, sealed: &Sealed) -> Result<String, BundleError> {
+        self.line += 1;
+        let path = self.bytes(&sealed.proof)?;
+        let (hashes, rest) = path.as_chunks::<32>();
+        if !rest.is_empty() {
+            return Err(BundleError::Proof(self.line));
+        }
+        let path: Vec<Hash> = hashes.iter().copied().map(Hash).collect();
+        let record = self.take(&sealed.key, &sealed.leaf, &path)?;
+        let (key, leaf) = ((&*sealed.key).into(), (&*sealed.leaf).into());
+        let entry = Entry { key, leaf, proof: path.iter().map(|hash| STANDARD.encode(hash.0)).collect(), record };
+        serde_json::to_string(&entry).map_err(|error| self.wrong(error))
+    }
+
+    fn wrong(&self, error: impl std::fmt::Display) -> BundleError {
+        BundleError::Line(self.line, error.to_string())
+    }
+
+    fn bytes(&self, text: &str) -> Result<Vec<u8>, BundleError> {
+        STANDARD.decode(text).map_err(|error| self.wrong(error))
+    }
+
+    /// The record that a leaf opens to, once it is proved to be in its log and to belong there.
+    fn take(&mut self, key: &str, leaf: &str, path: &[Hash]) -> Result<Box<RawValue>, BundleError> {
         let line = self.line;
-        let entry: Entry = parsed(line, text)?;
-        let bytes = |text: &str| STANDARD.decode(text).map_err(|error| BundleError::Line(line, error.to_string()));
-        let hash = |text: &String| bytes(text)?.try_into().map(Hash).map_err(|_| BundleError::Proof(line));
-        let stored = bytes(&entry.leaf)?;
+        let stored = self.bytes(leaf)?;
         let hashed = Hash::leaf(&stored);
-        let leaf = StoredLeaf::from_bytes(&stored).map_err(|error| BundleError::Line(line, error.to_string()))?;
-        let path: Vec<Hash> = entry.proof.iter().map(hash).collect::<Result<_, _>>()?;
-        if !self.roots.holds((leaf.log, leaf.seq), hashed, &path) {
+        let leaf = StoredLeaf::from_bytes(&stored).map_err(|error| self.wrong(error))?;
+        if !self.roots.holds((leaf.log, leaf.seq), hashed, path) {
             return Err(BundleError::Proof(line));
         }
-        let key = bytes(&entry.key)?.try_into().map_err(|_| BundleError::Record(line))?;
+        let key = self.bytes(key)?.try_into().map_err(|_| BundleError::Record(line))?;
         let record = leaf.open_with(&RecordKey::from_bytes(key)).map_err(|_| BundleError::Record(line))?;
         let columns = (leaf.time_ms, &leaf.action, &leaf.outcome, leaf.generation);
-        let shown = serde_json::to_value(&record).map_err(|error| BundleError::Line(line, error.to_string()))?;
-        if shown != entry.record || columns != (record.time_ms, &record.action, &record.outcome, record.generation) {
+        if columns != (record.time_ms, &record.action, &record.outcome, record.generation) {
             return Err(BundleError::Record(line));
         }
+        let shown = spelled(&record).map_err(|error| self.wrong(error))?;
         if line <= 1 + self.header.policy {
-            self.take_policy(&leaf, record, hashed)
+            self.take_policy(&leaf, record, hashed)?;
         } else {
-            self.take_activity(&leaf, &record, hashed)
+            self.take_activity(&leaf, &record, hashed)?;
         }
+        Ok(shown)
     }
 
     fn take_policy(&mut self, leaf: &StoredLeaf, record: Record, hash: Hash) -> Result<(), BundleError> {
