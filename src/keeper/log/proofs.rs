@@ -62,9 +62,10 @@ impl<'a> Proofs<'a> {
     /// [`TilesError`].
     pub async fn inclusions(&mut self, seqs: &[u64]) -> Result<Vec<Proof>, TilesError> {
         let asked = Asked::default();
-        // Leaves of one tile need the same tiles.
-        for of_tile in seqs.chunk_by(|one, next| one / WIDTH == next / WIDTH) {
-            let Ok(_) = tree::inclusion(&asked, of_tile[0], self.size); // no chunk is empty
+        // Leaves of one tile need the same tiles. Where any of them is in the tree, the first is.
+        let tiles = seqs.chunk_by(|one, next| one / WIDTH == next / WIDTH);
+        for seq in tiles.filter_map(|of_tile| of_tile.iter().min()) {
+            let Ok(_) = tree::inclusion(&asked, *seq, self.size);
         }
         self.tiles.read_for(asked.0.into_inner()).await?;
         seqs.iter().map(|seq| tree::inclusion(&Known(&self.tiles), *seq, self.size)).collect()

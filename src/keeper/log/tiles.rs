@@ -322,6 +322,8 @@ mod tests {
         }
         // Proofs of leaves all over the tree, more of its tiles than are kept, and of one that is not in it.
         let (size, root) = (tiles.size(), tiles.root());
+        let alone = Proofs::new(&database.reader, 1, size).inclusions(&[size, size - 1]).await;
+        assert_eq!(alone.expect("proofs").iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
         let mut proofs = Proofs::new(&database.reader, 1, size);
         for step in [1, 97] {
             let seqs: Vec<u64> = (0..=size).rev().step_by(step).collect();
