@@ -156,11 +156,17 @@ async fn logs(inspection: &Inspection, damaged: &mut Vec<Value>) -> Result<u64, 
             json!({"log": origin(&name, log), "what": "the index is not that of its records: searches miss some"}),
         );
     }
-    let tiles = inspection
-        .read_tiles(|log, level, position, hashes| logs.has_tile(&origin(&name, log), level, position, hashes));
-    for (log, level, position) in tiles.await.map_err(words)? {
-        let what = format!("tile {level}/{position} is not that of its records");
-        damaged.push(json!({"log": origin(&name, log), "what": what}));
-    }
+    let mut wrong = Vec::new();
+    let tiles = inspection.read_tiles(|tile| {
+        let log = origin(&name, tile.log);
+        if !logs.tile(&log, tile) {
+            wrong.push((log, format!("tile {}/{} is not that of its records", tile.level, tile.position)));
+        }
+    });
+    tiles.await.map_err(words)?;
+    wrong.extend(
+        logs.missing().map(|(log, level, position)| (log.to_owned(), format!("tile {level}/{position} is missing"))),
+    );
+    damaged.extend(wrong.into_iter().map(|(log, what)| json!({"log": log, "what": what})));
     Ok(records)
 }

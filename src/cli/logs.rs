@@ -1,14 +1,14 @@
 //! Logs as `check` reads them, record by record: their trees, every hash of them kept, so that stored tiles can be held against
 //! them (64 bytes a record; `audit verify` alone keeps a tree's right edge).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use strongroom_audit::note::VerifierKey;
 use strongroom_audit::tile::{TILE_HEIGHT, TILE_WIDTH};
 use strongroom_audit::tree::{self, Edge, HashReader, Subtree};
 use strongroom_audit::{Checkpoint, Hash};
-use strongroom_keeper::log::{Head, Heads, StoredLeaf};
+use strongroom_keeper::log::{Head, Heads, StoredLeaf, StoredTile};
 
 use crate::Failed;
 
@@ -17,6 +17,8 @@ use crate::Failed;
 struct Tree {
     known: BTreeMap<Subtree, Hash>,
     edge: Edge,
+    /// Those that are stored, by level and position.
+    tiles: BTreeSet<(u8, u64)>,
 }
 
 impl HashReader for Tree {
@@ -81,15 +83,33 @@ impl Logs {
         Checkpoint::open(note, &key).map_err(|error| Failed(format!("the log's checkpoint: {error}")))
     }
 
-    /// Whether a stored tile is that of the records: `hashes` of 32 bytes each.
-    pub fn has_tile(&self, name: &str, level: u8, position: u64, hashes: &[u8]) -> bool {
-        let Some(tree) = self.trees.get(name) else { return false };
-        let at = |index| Subtree { level: level * TILE_HEIGHT, index: position * u64::from(TILE_WIDTH) + index };
-        hashes.len().is_multiple_of(32)
-            && hashes
-                .chunks(32)
-                .zip(0..)
-                .all(|(hash, index)| tree.known.get(&at(index)).is_some_and(|known| known.0 == hash))
+    /// Whether a stored tile of a log is that of its records, as far as these were read: the log may have grown meanwhile.
+    pub fn tile(&mut self, name: &str, tile: &StoredTile) -> bool {
+        let (Some(tree), Some(mut rows)) = (self.trees.get_mut(name), tile.rows()) else { return false };
+        tree.tiles.insert((tile.level, tile.position));
+        let (size, tree) = (tree.edge.size(), &*tree);
+        rows.all(|(first, stored)| {
+            let width = u64::from(TILE_WIDTH) >> (first.level % TILE_HEIGHT);
+            let complete = (size >> first.level).saturating_sub(first.index).min(width) as usize; // at most 256
+            let known = (first.index..).map(|index| tree.known.get(&Subtree { index, ..first }));
+            let hashes = stored.chunks(32).map(Some).chain(std::iter::repeat(None));
+            known.zip(hashes).take(complete).all(|(known, stored)| known.map(|known| &known.0[..]) == stored)
+        })
+    }
+
+    /// Tiles that the read records fill, and that were not among the stored ones: each with its log's name, level and position.
+    pub fn missing(&self) -> impl Iterator<Item = (&str, u8, u64)> {
+        self.trees.iter().flat_map(|(name, tree)| {
+            let of_level = move |level: u8| {
+                let hashes = tree.edge.size() >> (level * TILE_HEIGHT);
+                // The open tile over the leaves is not stored.
+                let width = u64::from(TILE_WIDTH);
+                let tiles = if level == 0 { hashes / width } else { hashes.div_ceil(width) };
+                (0..tiles).map(move |position| (level, position))
+            };
+            let all = (0..64 / TILE_HEIGHT).flat_map(of_level);
+            all.filter(|tile| !tree.tiles.contains(tile)).map(|(level, position)| (name.as_str(), level, position))
+        })
     }
 
     /// Against the newest checkpoints, each with its log's name, and against what the logs say of each other.

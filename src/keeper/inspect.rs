@@ -10,7 +10,7 @@ use strongroom_protocol::MetaKeys;
 
 use crate::keys::{OwnKeys, Part, RepoKeys, unwrap};
 use crate::load::load;
-use crate::log::{CopiedLog, SearchError, StoredLeaf, read_logs, wrongly_indexed};
+use crate::log::{CopiedLog, SearchError, StoredLeaf, StoredTile, read_logs, wrongly_indexed};
 use crate::policy::Roles;
 use crate::rotation::Step;
 use crate::setup::{Settings, SetupError, value};
@@ -182,23 +182,22 @@ impl Inspection {
         wrongly_indexed(&mut tx, &self.keys).await
     }
 
-    /// Every stored tile, with its log, level and position; those that `is_whole` refuses.
+    /// Every stored tile, handed to `take`.
     ///
     /// # Errors
-    /// [`SearchError`].
-    pub async fn read_tiles(
-        &self,
-        is_whole: impl Fn(u64, u8, u64, &[u8]) -> bool,
-    ) -> Result<Vec<(u64, u8, u64)>, SearchError> {
-        let mut tiles = sqlx::query("SELECT log, level, position, hashes FROM audit_tile").fetch(&self.database.reader);
-        let mut wrong = Vec::new();
+    /// Whatever the database says.
+    pub async fn read_tiles(&self, mut take: impl FnMut(&StoredTile)) -> Result<(), sqlx::Error> {
+        let text = "SELECT log, level, position, hashes, middle FROM audit_tile";
+        let mut tiles = sqlx::query(text).fetch(&self.database.reader);
         while let Some(row) = tiles.try_next().await? {
-            let (log, position) = (row.try_get::<i64, _>("log")? as u64, row.try_get::<i64, _>("position")? as u64);
-            let level = row.try_get::<i64, _>("level")? as u8; // a tree of 2^64 leaves has eight
-            if !is_whole(log, level, position, &row.try_get::<Vec<u8>, _>("hashes")?) {
-                wrong.push((log, level, position));
-            }
+            take(&StoredTile {
+                log: row.try_get::<i64, _>("log")? as u64,
+                level: row.try_get::<i64, _>("level")? as u8, // a tree of 2^64 leaves has eight
+                position: row.try_get::<i64, _>("position")? as u64,
+                hashes: row.try_get("hashes")?,
+                middle: row.try_get("middle")?,
+            });
         }
-        Ok(wrong)
+        Ok(())
     }
 }

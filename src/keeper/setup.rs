@@ -169,6 +169,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/keeper/0003_denials.sql"),
     include_str!("../../migrations/keeper/0004_index.sql"),
     include_str!("../../migrations/keeper/0005_reindex.sql"),
+    include_str!("../../migrations/keeper/0006_middle.sql"),
     #[cfg(feature = "rehearsal")]
     include_str!("../../migrations/rehearsal/keeper.sql"),
 ];

@@ -41,4 +41,4 @@ pub use roots::{Roots, RootsError};
 pub use search::{Page, SearchError, leaf_at, leaves, search, search_closed};
 pub use share::{Over, ShareCharge};
 pub use spent::Crossed;
-pub use tiles::{StoredTiles, Tiles, TilesError};
+pub use tiles::{StoredTile, StoredTiles, Tiles, TilesError};

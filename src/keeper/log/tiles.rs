@@ -31,10 +31,38 @@ pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
 const READ_AT_ONCE: usize = 64;
 /// Tiles that are kept, at most, beside those that one call asks for: some 16 KiB each.
 const KEPT_MAX: usize = 256;
+/// The row of a tile that is stored beside its hashes, counted from them: each of its hashes is over `2^MIDDLE` of theirs.
+const MIDDLE: usize = 4;
 
 /// Hashes of one level, in a tree of so many leaves.
 fn stored(size: u64, level: u8) -> u64 {
     size.checked_shr(u32::from(level) * u32::from(TILE_HEIGHT)).unwrap_or(0)
+}
+
+/// A tile as it is stored: hashes of 32 bytes each, one after the other.
+#[derive(Debug)]
+pub struct StoredTile {
+    /// The log's number.
+    pub log: u64,
+    /// 0 is over the leaves.
+    pub level: u8,
+    /// Counted from the left at its level.
+    pub position: u64,
+    /// 256 of them, or fewer at the right edge.
+    pub hashes: Vec<u8>,
+    /// Its middle row, of full tiles over the leaves.
+    pub middle: Option<Vec<u8>>,
+}
+
+impl StoredTile {
+    /// Its rows that are stored: the first complete subtree of each, and the hashes. Nothing where no tree reaches so far.
+    pub fn rows(&self) -> Option<impl Iterator<Item = (Subtree, &[u8])>> {
+        let level = self.level.checked_mul(TILE_HEIGHT).filter(|level| *level < 64)?;
+        let index = self.position.checked_mul(WIDTH)?;
+        let hashes = (Subtree { level, index }, self.hashes.as_slice());
+        let above = Subtree { level: level + MIDDLE as u8, index: index >> MIDDLE };
+        Some(std::iter::once(hashes).chain(self.middle.as_deref().map(|middle| (above, middle))))
+    }
 }
 
 /// All that appending needs: the right edge, and the tiles that are not full.
@@ -113,14 +141,17 @@ impl Tiles {
             Some((level, stored(size, level) / WIDTH, tile))
         });
         for (level, position, tile) in std::mem::take(&mut self.full).into_iter().chain(open) {
+            // The tiles above are few, and who goes through a log uses each of them for long.
+            let middle = (level == 0).then(|| Rows::over(hashes(&tile), None).middle());
             sqlx::query(
-                "INSERT INTO audit_tile (log, level, position, hashes) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (log, level, position) DO UPDATE SET hashes = excluded.hashes",
+                "INSERT INTO audit_tile (log, level, position, hashes, middle) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (log, level, position) DO UPDATE SET hashes = excluded.hashes, middle = excluded.middle",
             )
             .bind(self.log as i64)
             .bind(i64::from(level))
             .bind(position as i64)
             .bind(tile)
+            .bind(middle)
             .execute(&mut *tx)
             .await?;
         }
@@ -136,17 +167,44 @@ pub struct StoredTiles<'a> {
     read: BTreeMap<(u8, u64), Rows>,
 }
 
+/// Hashes as they are stored, one after the other.
+fn hashes(bytes: &[u8]) -> Vec<Hash> {
+    bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect()
+}
+
+/// The row over a row: the hashes of its pairs.
+fn pairs(row: &[Hash]) -> Vec<Hash> {
+    row.as_chunks::<2>().0.iter().map(|[left, right]| Hash::node(left, right)).collect()
+}
+
 /// The hashes of a tile, and above them, row by row, those of pairs: whoever proves one leaf of it needs nearly all of them, and
-/// the next leaf of the same tile others of them.
-struct Rows(Vec<Vec<Hash>>);
+/// the next leaf of the same tile others of them. Where the middle row was stored, those below it are computed when they are asked for:
+/// few leaves of a tile are proved as a rule.
+struct Rows {
+    hashes: Vec<Hash>,
+    /// From this height up.
+    above: (usize, Vec<Vec<Hash>>),
+}
 
 impl Rows {
-    fn over(hashes: Vec<Hash>) -> Self {
-        let above = |row: &Vec<Hash>| -> Option<Vec<Hash>> {
-            let pairs = row.as_chunks::<2>().0;
-            (!pairs.is_empty()).then(|| pairs.iter().map(|[left, right]| Hash::node(left, right)).collect())
-        };
-        Self(std::iter::successors(Some(hashes), above).collect())
+    fn over(hashes: Vec<Hash>, middle: Option<Vec<Hash>>) -> Self {
+        let (height, first) = middle.map_or_else(|| (1, pairs(&hashes)), |middle| (MIDDLE, middle));
+        let rows = std::iter::successors(Some(first), |row| Some(pairs(row))).take_while(|row| !row.is_empty());
+        Self { above: (height, rows.collect()), hashes }
+    }
+
+    /// The hash at a place of a row; none where the tile does not reach so far.
+    fn at(&self, height: usize, at: usize) -> Option<Hash> {
+        match height.checked_sub(self.above.0) {
+            Some(row) => self.above.1.get(row)?.get(at).copied(),
+            None if height == 0 => self.hashes.get(at).copied(),
+            None => Some(Hash::node(&self.at(height - 1, 2 * at)?, &self.at(height - 1, 2 * at + 1)?)),
+        }
+    }
+
+    /// The middle row as it is stored.
+    fn middle(&self) -> Vec<u8> {
+        (0..).map_while(|at| self.at(MIDDLE, at)).flat_map(|hash| hash.0).collect()
     }
 }
 
@@ -162,7 +220,7 @@ impl<'a> StoredTiles<'a> {
     /// [`TilesError`].
     pub async fn tile(&mut self, level: u8, position: u64) -> Result<&[Hash], TilesError> {
         self.read([(level, position)]).await?;
-        Ok(self.row(level, position, 0))
+        Ok(self.read.get(&(level, position)).map_or(&[], |rows| &rows.hashes))
     }
 
     /// Reads tiles, as many at once as a statement takes.
@@ -180,7 +238,7 @@ impl<'a> StoredTiles<'a> {
             // The open tile over the leaves is not stored: there are 255 of them at most.
             if level == 0 && position == self.size / WIDTH {
                 let hashes = self.newest().await?;
-                self.read.insert((level, position), Rows::over(hashes));
+                self.read.insert((level, position), Rows::over(hashes, None));
             } else {
                 stored.entry(level).or_default().push(position);
             }
@@ -191,11 +249,6 @@ impl<'a> StoredTiles<'a> {
             }
         }
         Ok(())
-    }
-
-    /// A row of a tile that was read.
-    fn row(&self, level: u8, position: u64, height: usize) -> &[Hash] {
-        self.read.get(&(level, position)).and_then(|rows| rows.0.get(height)).map_or(&[], Vec::as_slice)
     }
 
     async fn newest(&self) -> Result<Vec<Hash>, TilesError> {
@@ -209,12 +262,12 @@ impl<'a> StoredTiles<'a> {
         conditions.is("log", [Value::Number(self.log as i64)]);
         conditions.is("level", [Value::Number(i64::from(level))]);
         conditions.is("position", positions.iter().map(|position| Value::Number(*position as i64)));
-        let text = format!("SELECT position, hashes FROM audit_tile{}", conditions.text());
+        let text = format!("SELECT position, hashes, middle FROM audit_tile{}", conditions.text());
         let (pool, read) = (self.pool, &mut self.read);
         let take = |row: &AnyRow| -> Result<(), TilesError> {
-            let (position, bytes): (i64, Vec<u8>) = (row.try_get("position")?, row.try_get("hashes")?);
-            let hashes = bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect();
-            read.insert((level, position as u64), Rows::over(hashes));
+            let (position, stored): (i64, Vec<u8>) = (row.try_get("position")?, row.try_get("hashes")?);
+            let middle: Option<Vec<u8>> = row.try_get("middle")?;
+            read.insert((level, position as u64), Rows::over(hashes(&stored), middle.as_deref().map(hashes)));
             Ok(())
         };
         conditions.each(pool, text, take).await?;
@@ -254,7 +307,7 @@ impl<'a> StoredTiles<'a> {
     /// [`TilesError::Missing`].
     pub fn known(&self, subtree: Subtree) -> Result<Hash, TilesError> {
         let held = self.holding(subtree);
-        let hash = held.and_then(|((level, position), (row, at))| self.row(level, position, row).get(at).copied());
+        let hash = held.and_then(|(tile, (height, at))| self.read.get(&tile)?.at(height, at));
         hash.ok_or_else(|| TilesError::Missing(format!("{subtree:?}")))
     }
 }
@@ -292,8 +345,9 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("strongroom-tiles-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = Source::File(folder.join("keeper.db"));
-        let migration = include_str!("../../../migrations/keeper/0001_first.sql");
-        let database = Database::open(&file, &[migration]).await.expect("a database");
+        let first = include_str!("../../../migrations/keeper/0001_first.sql");
+        let middle = include_str!("../../../migrations/keeper/0006_middle.sql");
+        let database = Database::open(&file, &[first, middle]).await.expect("a database");
         let mut tiles = Tiles { log: 1, ..Tiles::default() };
         let mut hashes = BTreeMap::new();
         let mut all = Edge::default();
@@ -315,7 +369,12 @@ mod tests {
             tiles = Tiles::load(&database.reader, 1, size).await.expect("the stored tree");
             assert_eq!((tiles.size(), tiles.root()), (size, all.root()), "{size}");
             let mut reader = StoredTiles::new(&database.reader, 1, size);
-            for (subtree, hash) in hashes.iter().step_by(1 + hashes.len() / 50) {
+            // The first four and the last tile with all they are made of, and others here and there.
+            let of_tiles = hashes.iter().filter(|(subtree, _)| {
+                let leaves = subtree.index << subtree.level;
+                leaves < 1024 || leaves > size - 256
+            });
+            for (subtree, hash) in of_tiles.chain(hashes.iter().step_by(1 + hashes.len() / 50)) {
                 assert_eq!(reader.hash(*subtree).await.expect("a hash"), *hash, "{subtree:?} of {size}");
             }
             assert!(reader.hash(Subtree { level: 0, index: size }).await.is_err());
@@ -324,6 +383,9 @@ mod tests {
         let (size, root) = (tiles.size(), tiles.root());
         let alone = Proofs::new(&database.reader, 1, size).inclusions(&[size, size - 1]).await;
         assert_eq!(alone.expect("proofs").iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+        // Half of the tiles as of before, without their middle.
+        let without = sqlx::query("UPDATE audit_tile SET middle = NULL WHERE position % 2 = 0");
+        assert!(without.execute(&database.writer).await.expect("an update").rows_affected() > 100);
         let mut proofs = Proofs::new(&database.reader, 1, size);
         for step in [1, 97] {
             let seqs: Vec<u64> = (0..=size).rev().step_by(step).collect();
