@@ -191,13 +191,15 @@ pub enum Command {
     },
 }
 
-/// One of the two processes.
+/// One process of a server whose processes are services of their own.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Only {
     /// The trusted one. Its standard input is the socket at which it takes one gate after the other
     Keeper,
     /// The exposed one. It finds the keeper at server.keeper_socket
     Gate,
+    /// What goes to one sink of alerts, or to one witness, for the keeper. Its standard input is a connection to server.courier_socket
+    Courier,
 }
 
 /// How a long command is followed.

@@ -60,6 +60,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where a keeper that runs by itself is reached.
     pub keeper_socket: Option<PathBuf>,
+    /// Where a keeper that runs by itself is given couriers; by default it starts them.
+    pub courier_socket: Option<PathBuf>,
     /// The servers of the two databases, where they are not files in the data directory.
     pub databases: Databases,
     objects: ObjectsFile,
@@ -182,6 +184,7 @@ impl Config {
             tls12: file.server.tls12,
             mode: file.server.mode.unwrap_or(local),
             keeper_socket: file.server.keeper_socket,
+            courier_socket: file.server.courier_socket,
             objects: file.objects,
             databases: Databases {
                 keeper: file.database.keeper.map(|url| (url, file.database.keeper_password_file)),

@@ -15,6 +15,7 @@ use strongroom_database::Remote;
 use crate::arguments::Only;
 use crate::certificates;
 use crate::config::{Config, Mode};
+use crate::courier::Errand;
 
 /// Something that was found.
 #[derive(Debug, Clone)]
@@ -35,8 +36,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything, or at what one of the two processes has where they run apart. Without findings that are refused, it
-/// may start.
+/// Looks at everything, or at what one process has where they run apart. Without findings that are refused, it may start.
 pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let production = config.mode == Mode::Production;
@@ -63,6 +63,7 @@ pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
         // Each has its folders, in one that belongs to neither.
         Some(Only::Keeper) => &["keeper"],
         Some(Only::Gate) => &["catalog", "objects", "tls/server.key"],
+        Some(Only::Courier) => &[],
     };
     for part in parts {
         let path = if part.is_empty() { config.data_dir.clone() } else { config.data_dir.join(part) };
@@ -90,13 +91,28 @@ pub fn examine(config: &Config, only: Option<Only>) -> Vec<Finding> {
             add(true, format!("{} can be read by others", file.display()), format!("chmod 0400 {}", file.display()));
         }
     }
-    // Both are the keeper's, and the secret that signs alerts is its user's.
-    if only != Some(Only::Gate) {
-        for (refused, what, mend) in
-            policies::examine(config).into_iter().chain(alerts::examine(config)).chain(witness::examine(config))
-        {
-            add(refused, what, mend);
-        }
+    if matches!(only, None | Some(Only::Keeper)) {
+        let found = policies::examine(config).into_iter().chain(witness::rules(config));
+        found.for_each(|(refused, what, mend)| add(refused, what, mend));
+    }
+    // Whoever goes there has the secret that signs alerts, and finds the addresses.
+    let goes = match only {
+        None | Some(Only::Courier) => true,
+        Some(Only::Keeper) => config.courier_socket.is_none(),
+        Some(Only::Gate) => false,
+    };
+    if goes {
+        let found = alerts::examine(config).into_iter().chain(witness::places(config));
+        found.for_each(|(refused, what, mend)| add(refused, what, mend));
+    }
+    if only == Some(Only::Courier) {
+        // The rest is the others'.
+        return findings;
+    }
+    if only == Some(Only::Keeper) && goes && !Errand::all(config).is_ok_and(|errands| errands.is_empty()) {
+        let what = "alerts and witnesses are reached over this keeper's own network, and deploy/apart gives it none";
+        let mend = "enable strongroom-courier.socket, and name it: server.courier_socket".to_owned();
+        add(false, what.to_owned(), mend);
     }
     let certificate = if only == Some(Only::Keeper) { None } else { certificates::examine(config, SystemTime::now()) };
     if let Some((refused, what, mend)) = certificate {

@@ -1,27 +1,33 @@
-"""Keeper and gate as two services under two users, as deploy/apart has systemd start them: here without systemd, with the same socket,
-the same users' rights and the same commands."""
+"""Keeper, gate and couriers as services under users of their own, as deploy/apart has systemd start them: here without systemd, with
+the same sockets, the same users' rights, the same commands, and a keeper without a network."""
 
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
+import tempfile
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from conftest import PROGRAM, Person, Server, commit, free_port
+from test_alerts import Receiver, within
+from test_witness import Witness
 
-# Two users that every Debian has.
-KEEPER, GATE, OTHER = "daemon", "bin", "nobody"
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+# Users that every Debian has.
+KEEPER, GATE, COURIER, OTHER = "daemon", "bin", "games", "nobody"
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 
 
 class Apart:
     tls, health, log = Server.tls, Server.health, Server.log
 
-    def __init__(self, folder):
+    def __init__(self, folder, more=""):
         self.folder = folder
         self.port = free_port()
         self.url = f"https://localhost:{self.port}"
@@ -30,6 +36,7 @@ class Apart:
         self.path.parent.mkdir()
         key = folder / "keys" / "root"
         config = f'data_dir = "{self.data}"\n[server]\nlisten = "127.0.0.1:{self.port}"\nkeeper_socket = "{self.path}"\n'
+        config += f'courier_socket = "{folder}/run/courier.sock"\n{more}'
         self.config = folder / "strongroom.toml"
         self.config.write_text(config)
         made = subprocess.run([PROGRAM, "init", "--config", self.config, "--root-key", key, "--json"], capture_output=True, text=True)
@@ -48,16 +55,33 @@ class Apart:
         self.program = folder / "strongroom"
         shutil.copy(PROGRAM, self.program)
         self.credentials = key.parent
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.path))
-        self.listener.listen()
-        shutil.chown(self.path, GATE)
-        self.path.chmod(0o600)
         self.output = open(folder / "server.log", "ab")
+        self.listener = self.listen(self.path, GATE)
+        self.asked = self.listen(folder / "run" / "courier.sock", KEEPER)
+        self.couriers = []
+        threading.Thread(target=self.give_couriers, daemon=True).start()
         self.keeper = self.start(KEEPER, "keeper", stdin=self.listener)
         self.gate = self.start(GATE, "gate")
         self.wait()
         self.owner = Person(self, json.loads(made.stdout)["admin_token"], folder / "home")
+
+    def listen(self, path, user):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        shutil.chown(path, user)
+        path.chmod(0o600)
+        return listener
+
+    def give_couriers(self):
+        """As a socket with Accept=yes does."""
+        while True:
+            try:
+                connection, _ = self.asked.accept()
+            except OSError:
+                return
+            with connection:
+                self.couriers.append(self.start(COURIER, "courier", stdin=connection))
 
     def give(self, path, user):
         for one in (path, *path.rglob("*")):
@@ -67,7 +91,9 @@ class Apart:
         account = pwd.getpwnam(user)
         environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(self.credentials)} if only == "keeper" else {"PATH": os.environ["PATH"]}
         command = [self.program, "serve", "--only", only, "--config", self.config]
-        return subprocess.Popen(command, user=account.pw_uid, group=account.pw_gid, extra_groups=[], stdin=stdin, stdout=self.output, stderr=self.output, env=environment)
+        ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+        alone = ["unshare", "--net"] if only == "keeper" else []
+        return subprocess.Popen([*alone, "setpriv", *ids, *command], stdin=stdin, stdout=self.output, stderr=self.output, env=environment)
 
     def wait(self):
         until = time.monotonic() + 20
@@ -80,19 +106,26 @@ class Apart:
             process.terminate()
             process.wait(20)
         self.listener.close()
+        self.asked.shutdown(socket.SHUT_RDWR)
+        self.asked.close()
+        # Each ends with the keeper, whatever it is about.
+        for courier in self.couriers:
+            courier.wait(20)
         self.output.close()
 
 
 @pytest.fixture
-def apart(tmp_path):
+def place():
     # Not below pytest's own folder, which nobody else may enter.
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory(prefix="strongroom-apart-") as folder:
-        made = Apart(Path(folder))
-        yield made
-        made.stop()
+        yield Path(folder)
+
+
+@pytest.fixture
+def apart(place):
+    made = Apart(place)
+    yield made
+    made.stop()
 
 
 def as_user(user, *command):
@@ -137,3 +170,66 @@ def test_a_gate_that_ends_is_replaced_and_a_keeper_that_ends_takes_its_gate_alon
     apart.wait()
     assert apart.owner.http("GET", "/admin/x/resolve/main/a.md").body == b"words"
     assert apart.owner.strongroom("audit", "verify")["verified"]
+
+
+def test_a_keeper_without_a_network_has_alerts_and_checkpoints_carried_by_couriers_that_have_no_key(place):
+    place.chmod(0o711)
+    receiver, witness = Receiver(place / "receiver"), Witness(place / "witness")
+    for folder in (receiver.folder, witness.folder):
+        folder.chmod(0o711)
+    shutil.chown(receiver.folder / "webhook.secret", COURIER)
+    apart = Apart(place, receiver.config() + witness.config())
+    try:
+        witness.start(apart.owner.strongroom("audit", "checkpoint")["logs"][0]["key"])
+        apart.owner.strongroom("user", "create", "newcomer")
+        apart.owner.strongroom("role", "grant", "newcomer", "reader", "--namespace", "admin")
+        heard = lambda: [alert for alert in receiver.verified() if alert["alert"] == "policy"]
+        within(10, heard, apart.log())
+        going = [courier for courier in apart.couriers if courier.poll() is None]
+        assert len(going) == 2, "one for the webhook, one for the witness"
+        for courier in going:
+            status = Path(f"/proc/{courier.pid}/status").read_text()
+            assert re.search(rf"Uid:\s+{pwd.getpwnam(COURIER).pw_uid}\b", status) and re.search(r"Seccomp:\s+2", status)
+        for user, secret in ((COURIER, apart.credentials / "root"), (KEEPER, receiver.folder / "webhook.secret")):
+            assert as_user(user, "cat", secret).returncode != 0, f"{user} reads {secret}"
+        # One that is gone is followed by another.
+        for courier in going:
+            courier.kill()
+        before = len(receiver.got)
+        apart.owner.strongroom("role", "revoke", "newcomer", "reader", "--namespace", "admin")
+        within(10, lambda: len(receiver.got) > before, apart.log())
+        shown = lambda: apart.owner.strongroom("audit", "checkpoint")["logs"][0].get("cosigned")
+        text, lines = within(30, shown, apart.log())["checkpoint"].rsplit("\n\n", 1)
+        assert abs(witness.holds(text + "\n", lines) - time.time()) < 60
+        # Whoever has the keeper sends a courier nowhere else, and nobody else sends one.
+        stray = socket.socket(socket.AF_UNIX)
+        stray.connect(str(place / "run" / "courier.sock"))
+        stray.sendall(b"https://127.0.0.1:1/\n" + b"x" * 100)
+        within(10, lambda: apart.couriers[-1].poll() == 1 and "is not in this configuration" in apart.log(), apart.log())
+        for user in (GATE, OTHER):
+            knock = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+            assert "PermissionError" in as_user(user, "/usr/bin/python3", "-c", knock, place / "run" / "courier.sock").stderr
+    finally:
+        apart.stop()
+        witness.stop()
+        receiver.stop()
+
+
+def test_a_keeper_that_would_go_out_itself_is_warned_and_one_with_couriers_looks_at_no_address(place):
+    receiver = Receiver(place / "receiver")
+    receiver.stop()
+    shutil.chown(receiver.folder / "webhook.secret", COURIER)
+    config = place / "strongroom.toml"
+    text = f'data_dir = "{place}/data"\n[server]\n'
+    socket_line = 'courier_socket = "/run/strongroom/courier.sock"\n'
+    inside = receiver.config(allow=())
+
+    def told(only, text):
+        config.write_text(text)
+        done = subprocess.run([PROGRAM, "serve", "--only", only, "--config", config], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return done.stderr
+
+    assert "name it: server.courier_socket" in told("keeper", text + receiver.config())
+    assert "nothing to keep" in told("keeper", text + socket_line + inside)
+    assert "lies inside" in told("courier", text + socket_line + inside)
+    assert "strongroom-courier.socket" in told("courier", text + receiver.config()), "what its standard input has to be"

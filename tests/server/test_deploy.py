@@ -16,7 +16,7 @@ import yaml
 from conftest import PROGRAM, free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-EXPOSURE_MAX = {"strongroom.service": 1.5, "strongroom-gate.service": 1.5, "strongroom-keeper.service": 0.5}
+EXPOSURE_MAX = {"strongroom.service": 1.5, "strongroom-gate.service": 1.5, "strongroom-courier@.service": 1.5, "strongroom-keeper.service": 0.5}
 UNITS = sorted(DEPLOY.rglob("*.service"))
 
 

@@ -48,6 +48,7 @@ pub struct ServerFile {
     pub tls12: bool,
     pub mode: Option<Mode>,
     pub keeper_socket: Option<PathBuf>,
+    pub courier_socket: Option<PathBuf>,
 }
 
 impl Default for ServerFile {
@@ -64,6 +65,7 @@ impl Default for ServerFile {
             tls12: false,
             mode: None,
             keeper_socket: None,
+            courier_socket: None,
         }
     }
 }

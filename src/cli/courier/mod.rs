@@ -7,6 +7,7 @@ mod syslog;
 mod webhook;
 mod witness;
 
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_gate::{Outgoing, enter_sandbox};
 use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 
+use crate::config::Config;
 use crate::{Failed, words};
 
 pub use https::{bundle, is_plain_https, place, resolved};
@@ -29,6 +31,51 @@ pub enum Errand {
     Alerts(Sink),
     /// Cosignatures.
     Witness(WitnessUrl),
+}
+
+/// Bytes of an errand's name, at most: a URL.
+const NAME_MAX: u64 = 4096;
+
+fn unconnected(error: std::io::Error) -> Failed {
+    Failed(format!("standard input: {error}; strongroom-courier.socket gives a courier its connection to the keeper"))
+}
+
+impl Errand {
+    /// All that a configuration knows.
+    ///
+    /// # Errors
+    /// Where alerts go is no address of its kind.
+    pub fn all(config: &Config) -> Result<Vec<Self>, Failed> {
+        let sinks = config.alerts.sinks()?.into_iter().map(Self::Alerts);
+        Ok(sinks.chain(config.witnesses.iter().map(|witness| Self::Witness(witness.place()))).collect())
+    }
+
+    /// By what two processes with the same configuration mean the same.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Alerts(sink) => sink.word(),
+            Self::Witness(witness) => &witness.url,
+        }
+    }
+
+    /// The one whose name, and the end of a line after it, comes first over a keeper's socket. Nothing of what follows is read.
+    ///
+    /// # Errors
+    /// No name, or one that the configuration does not know: it alone says where a courier goes.
+    pub fn asked(config: &Config, mut keeper: &UnixStream) -> Result<Self, Failed> {
+        let mut name = Vec::new();
+        // Byte by byte: what follows is not ours.
+        for byte in Read::by_ref(&mut keeper).take(NAME_MAX).bytes() {
+            match byte.map_err(unconnected)? {
+                b'\n' => break,
+                byte => name.push(byte),
+            }
+        }
+        let all = Self::all(config)?.into_iter().find(|errand| errand.name().as_bytes() == name);
+        all.ok_or_else(|| {
+            Failed(format!("'{}' is not in this configuration", String::from_utf8_lossy(&name).escape_debug()))
+        })
+    }
 }
 
 /// Where alerts go.

@@ -7,8 +7,8 @@ use strongroom_domain::WitnessRules;
 use crate::config::Config;
 use crate::courier::{place, resolved};
 
-/// What is dangerous about them: whether it stops the start, what, the mend.
-pub fn examine(config: &Config) -> Vec<(bool, String, String)> {
+/// What is dangerous about where they are: whether it stops the start, what, the mend.
+pub fn places(config: &Config) -> Vec<(bool, String, String)> {
     let mut found = Vec::new();
     for witness in &config.witnesses {
         let Ok((host, port)) = place(&witness.url) else { continue };
@@ -19,6 +19,12 @@ pub fn examine(config: &Config) -> Vec<(bool, String, String)> {
             found.push((certain, format!("witness {} is not asked: {why}", witness.url), mend));
         }
     }
+    found
+}
+
+/// What is dangerous about what requires them: whether it stops the start, what, the mend.
+pub fn rules(config: &Config) -> Vec<(bool, String, String)> {
+    let mut found = Vec::new();
     // One with a mistake is found among the policies.
     let rules = WitnessRules::from_toml(&config.witness_rules).unwrap_or_default();
     if let Some((part, witnesses, within)) = rules.strictest() {

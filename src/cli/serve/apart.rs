@@ -1,11 +1,13 @@
-//! Keeper and gate as two services, each under a user of its own: systemd starts and watches them instead of the supervisor.
-//! Who may connect to the keeper is said by the socket's owner and mode (deploy/apart); it serves one gate at a time.
+//! Keeper, gate and couriers as services, each under a user of its own: systemd starts and watches them instead of the supervisor.
+//! Who may connect to the keeper, and who is given couriers, is said by each socket's owner and mode (deploy/apart); a keeper serves one
+//! gate at a time, and a courier is there for one connection.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use super::{children, harden, inherited, log, supervisor};
 use crate::arguments::{Only, Server};
 use crate::config::Config;
+use crate::courier::{self, Errand};
 use crate::{Failed, doctor, init};
 
 /// Serves until it is told to stop.
@@ -21,6 +23,7 @@ pub fn serve(server: &Server, only: Only) -> Result<(), Failed> {
     match only {
         Only::Keeper => keeper(&config),
         Only::Gate => gate(&config),
+        Only::Courier => courier(&config),
     }
 }
 
@@ -36,6 +39,13 @@ fn keeper(config: &Config) -> Result<(), Failed> {
         Ok(Some(gate))
     };
     children::serve_gates(config, next)
+}
+
+fn courier(config: &Config) -> Result<(), Failed> {
+    let keeper = inherited()?;
+    let errand = Errand::asked(config, &keeper)?;
+    tracing::info!(to = errand.name(), "a courier goes");
+    courier::run(&errand, keeper)
 }
 
 fn gate(config: &Config) -> Result<(), Failed> {

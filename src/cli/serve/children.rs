@@ -61,7 +61,7 @@ pub fn serve_gates(config: &Config, next: impl Fn() -> std::io::Result<Option<Un
     }
     tracing::info!("keeper serves");
     for sink in sinks {
-        runtime.spawn(super::courier::deliver(sink, Arc::clone(&keeper)));
+        runtime.spawn(super::courier::deliver(sink, Arc::clone(&keeper), config.courier_socket.clone()));
     }
     loop {
         match next() {

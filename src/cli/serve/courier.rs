@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strongroom_keeper::{Keeper, Undelivered};
 use strongroom_protocol::{Dispatch, FrameReader, FrameWriter, Numbered, Receipt, split};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::{harden, inherited, log};
@@ -39,8 +41,8 @@ pub fn run(errand: &str) -> Result<(), Failed> {
 }
 
 /// Delivers to a sink, as long as the runtime lives. It never ends by itself.
-pub async fn deliver(sink: Sink, keeper: Arc<Keeper>) {
-    let (mut courier, mut pause) = (Courier::new(Errand::Alerts(sink.clone()), DEADLINE), PAUSE);
+pub async fn deliver(sink: Sink, keeper: Arc<Keeper>, socket: Option<PathBuf>) {
+    let (mut courier, mut pause) = (Courier::new(Errand::Alerts(sink.clone()), DEADLINE, socket), PAUSE);
     let (mut told, mut told_at) = (0, None::<Instant>);
     loop {
         if told_at.is_none_or(|at| at.elapsed() > TROUBLE_EVERY)
@@ -87,11 +89,14 @@ async fn hand(courier: &mut Courier, alert: &Undelivered) -> Result<(), Failed> 
 pub struct Courier {
     errand: Errand,
     deadline: Duration,
+    /// Where one is given, by who may start one that has a network; without it, it is a child of this process.
+    socket: Option<PathBuf>,
     running: Option<Running>,
 }
 
 struct Running {
-    _process: Child,
+    /// Of a child. One that was given ends with its socket.
+    _process: Option<Child>,
     reader: FrameReader,
     writer: FrameWriter,
     number: u64,
@@ -99,8 +104,8 @@ struct Running {
 
 impl Courier {
     /// One that has so long for each answer.
-    pub fn new(errand: Errand, deadline: Duration) -> Self {
-        Self { errand, deadline, running: None }
+    pub fn new(errand: Errand, deadline: Duration, socket: Option<PathBuf>) -> Self {
+        Self { errand, deadline, socket, running: None }
     }
 
     /// Asks it.
@@ -108,9 +113,10 @@ impl Courier {
     /// # Errors
     /// No answer.
     pub async fn ask<Q: Serialize, A: DeserializeOwned>(&mut self, message: Q) -> Result<A, Failed> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => start(&self.errand)?,
+        let mut running = match (self.running.take(), &self.socket) {
+            (Some(running), _) => running,
+            (None, Some(socket)) => given(&self.errand, socket).await?,
+            (None, None) => start(&self.errand)?,
         };
         let answer = tokio::time::timeout(self.deadline, ask(&mut running, message)).await;
         let answer = answer.map_err(|_| Failed("the courier does not answer".to_owned()))??;
@@ -130,6 +136,15 @@ async fn ask<Q: Serialize, A: DeserializeOwned>(running: &mut Running, message: 
     }
 }
 
+/// One that is given at a socket: it is told what for, and knows by its own configuration where that is.
+async fn given(errand: &Errand, socket: &Path) -> Result<Running, Failed> {
+    let about = |error: std::io::Error| Failed(format!("a courier at {}: {error}", socket.display()));
+    let mut stream = tokio::net::UnixStream::connect(socket).await.map_err(about)?;
+    stream.write_all(format!("{}\n", errand.name()).as_bytes()).await.map_err(about)?;
+    let (reader, writer) = split(stream);
+    Ok(Running { _process: None, reader, writer, number: 0 })
+}
+
 fn start(errand: &Errand) -> Result<Running, Failed> {
     let text = serde_json::to_string(errand).map_err(words)?;
     let (ours, theirs) = UnixStream::pair().map_err(words)?;
@@ -144,5 +159,5 @@ fn start(errand: &Errand) -> Result<Running, Failed> {
         .map_err(words)?;
     ours.set_nonblocking(true).map_err(words)?;
     let (reader, writer) = split(tokio::net::UnixStream::from_std(ours).map_err(words)?);
-    Ok(Running { _process: process, reader, writer, number: 0 })
+    Ok(Running { _process: Some(process), reader, writer, number: 0 })
 }

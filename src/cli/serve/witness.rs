@@ -19,6 +19,8 @@ use crate::{Failed, words};
 const START: Duration = Duration::from_secs(5);
 /// How often it is asked anew within one turn: once for its size, once more where the log was asked about meanwhile.
 const TRIES: usize = 3;
+/// One that did not cosign is asked again after so long, if its turn does not come before.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How often an open keeper is looked for, while it is sealed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A courier has longer than what it asks.
@@ -32,16 +34,22 @@ pub async fn begin(config: &Config, keeper: &Arc<Keeper>) -> Result<(), Failed> 
     let mut first = JoinSet::new();
     let (tell, told) = watch::channel(keeper.log_position());
     for (at, witness) in config.witnesses.iter().enumerate() {
-        let courier = Courier::new(Errand::Witness(witness.place()), WITNESS_DEADLINE + MARGIN);
+        let (errand, socket) = (Errand::Witness(witness.place()), config.courier_socket.clone());
+        let courier = Courier::new(errand, WITNESS_DEADLINE + MARGIN, socket);
         let (keeper, url) = (Arc::clone(keeper), witness.url.clone());
         let mut asker = Asker { at, url, keeper, courier, told: told.clone(), said: None };
         let (done, wait) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
-            asker.turn().await;
+            let mut cosigned = asker.turn().await;
             // Whoever waited for it may have begun without.
             let _ = done.send(());
-            while asker.told.changed().await.is_ok() {
-                asker.turn().await;
+            loop {
+                let next = asker.told.changed();
+                let next = if cosigned { Ok(next.await) } else { tokio::time::timeout(AGAIN, next).await };
+                if matches!(next, Ok(Err(_))) {
+                    return;
+                }
+                cosigned = asker.turn().await;
             }
         });
         first.spawn(wait);
@@ -87,10 +95,10 @@ struct Asker {
 }
 
 impl Asker {
-    /// Asks about the newest checkpoint that was told.
-    async fn turn(&mut self) {
+    /// Asks about the newest checkpoint that was told; whether it is cosigned, or there is none.
+    async fn turn(&mut self) -> bool {
         let position = self.told.borrow_and_update().clone();
-        let Some(position) = position else { return };
+        let Some(position) = position else { return true };
         let heard = self.ask(&position).await;
         let trouble = match heard {
             Ok(Heard::Cosigned) => None,
@@ -107,6 +115,7 @@ impl Asker {
             _ => {}
         }
         self.said = trouble;
+        self.said.is_none()
     }
 
     async fn ask(&mut self, position: &Position) -> Result<Heard, Failed> {
