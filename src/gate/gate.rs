@@ -155,7 +155,8 @@ pub fn serve(
         Some(bucket) => Objects::s3(bucket)?,
         None => Objects::local(&settings.data_dir.join("objects"))?,
     };
-    match sandbox::enter(&settings.data_dir, &outgoing(settings)).map_err(ServeError::Sandbox)? {
+    let stores = ["objects", "catalog"].map(|store| settings.data_dir.join(store));
+    match sandbox::enter(&stores, &outgoing(settings)).map_err(ServeError::Sandbox)? {
         Sandbox::Full => {}
         sandbox if settings.require_sandbox => return Err(ServeError::Sandbox(format!("only {sandbox:?}"))),
         sandbox => tracing::warn!(?sandbox, "the gate's sandbox is not complete on this machine"),

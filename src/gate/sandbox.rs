@@ -1,4 +1,4 @@
-//! What the gate's process may still do once it serves: read and write its two stores, and nothing else.
+//! What a process that meets the outside may still do once it serves: read and write its own folders, and nothing else.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -51,12 +51,12 @@ pub fn check(data_dir: &Path, root_key: &Path) -> Vec<String> {
 /// A port that nothing is configured to use (tcpmux, RFC 1078).
 const ELSEWHERE: u16 = 1;
 
-/// Closes the doors. Irrevocable, for this thread and all that it starts: call it before there is any other.
+/// Closes the doors, but to what is in these folders. Irrevocable, for this thread and all that it starts: call it before there is any other.
 ///
 /// # Errors
 /// What the kernel refused.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_: &Path, _: &Outgoing) -> Result<Sandbox, String> {
+pub fn enter(_: &[PathBuf], _: &Outgoing) -> Result<Sandbox, String> {
     Ok(Sandbox::None)
 }
 
@@ -66,7 +66,7 @@ pub use linux::enter;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use landlock::{
         ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -86,14 +86,14 @@ mod linux {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn enter(data_dir: &Path, outgoing: &Outgoing) -> Result<Sandbox, String> {
-        let landlock = landlock(data_dir, outgoing).map_err(|error| format!("Landlock: {error}"))?;
+    pub fn enter(folders: &[PathBuf], outgoing: &Outgoing) -> Result<Sandbox, String> {
+        let landlock = landlock(folders, outgoing).map_err(|error| format!("Landlock: {error}"))?;
         let filter = filter(outgoing).map_err(|error| format!("seccomp: {error}"))?;
         apply_filter(&filter).map_err(|error| format!("seccomp: {error}"))?;
         Ok(if landlock { Sandbox::Full } else { Sandbox::NoLandlock })
     }
 
-    fn landlock(data_dir: &Path, outgoing: &Outgoing) -> Result<bool, landlock::RulesetError> {
+    fn landlock(folders: &[PathBuf], outgoing: &Outgoing) -> Result<bool, landlock::RulesetError> {
         let all = AccessFs::from_all(ABI::V4);
         let net = AccessNet::from_all(ABI::V4);
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
@@ -107,8 +107,8 @@ mod linux {
                 ruleset = ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
             }
         }
-        for folder in ["objects", "catalog"] {
-            if let Ok(folder) = PathFd::new(data_dir.join(folder)) {
+        for folder in folders {
+            if let Ok(folder) = PathFd::new(folder) {
                 ruleset = ruleset.add_rule(PathBeneath::new(folder, all))?;
             }
         }
@@ -120,7 +120,7 @@ mod linux {
         Ok(status.ruleset != RulesetStatus::NotEnforced)
     }
 
-    /// System calls that the gate never makes: to run something, to look into another process, to open a socket, to
+    /// System calls that none of them makes once it serves: to run something, to look into another process, to open a socket, to
     /// change what it is.
     fn filter(outgoing: &Outgoing) -> Result<BpfProgram, seccompiler::Error> {
         let refused = [

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::gate::ServeError;
 use crate::http;
+use crate::sandbox::{self, Outgoing, Sandbox};
 
 /// Connections at once: logs ask once in a while.
 const CONNECTIONS_MAX: u32 = 128;
@@ -32,6 +33,8 @@ pub struct WitnessPlace {
     pub certificate: PathBuf,
     /// The certificate's key, PEM.
     pub key: PathBuf,
+    /// The folder that it goes on reading and writing; nothing else is left to it.
+    pub state: PathBuf,
     /// Bytes of a request, at most.
     pub bytes_max: usize,
 }
@@ -46,10 +49,11 @@ pub struct WitnessAnswer {
     pub body: String,
 }
 
-/// Serves until SIGTERM or SIGINT. `answer` may take its time: it is run where it holds up no connection.
+/// Serves until SIGTERM or SIGINT, in a sandbox. `answer` may take its time: it is run where it holds up no connection. Call it while there
+/// is one thread only.
 ///
 /// # Errors
-/// [`ServeError::Listen`], [`ServeError::Tls`].
+/// [`ServeError::Listen`], [`ServeError::Tls`], [`ServeError::Sandbox`].
 pub fn serve(
     place: &WitnessPlace,
     answer: impl Fn(&str) -> WitnessAnswer + Send + Sync + 'static,
@@ -57,6 +61,12 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let failed = |error| ServeError::Listen(place.listen, error);
     let tls = http::tls_of(&place.certificate, &place.key).map_err(ServeError::Tls)?;
+    let listener = std::net::TcpListener::bind(place.listen).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    match sandbox::enter(std::slice::from_ref(&place.state), &Outgoing::default()).map_err(ServeError::Sandbox)? {
+        Sandbox::Full => {}
+        sandbox => tracing::warn!(?sandbox, "the witness's sandbox is not complete on this machine"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let (answer, bytes_max) = (Arc::new(answer), place.bytes_max);
     let handler = move |request: Request| handle(request, answer.clone(), bytes_max);
@@ -65,7 +75,7 @@ pub fn serve(
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
-        let listener = TcpListener::bind(place.listen).await.map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
         ready(listener.local_addr().map_err(failed)?);
         let (tell, stop) = http::Stop::new();
         let mut accepting = tokio::spawn(http::accept(listener, tls, service, CONNECTIONS_MAX, DEADLINES, stop));

@@ -16,7 +16,7 @@ import yaml
 from conftest import PROGRAM, free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-EXPOSURE_MAX = {"strongroom.service": 1.5, "strongroom-gate.service": 1.5, "strongroom-courier@.service": 1.5, "strongroom-keeper.service": 0.5}
+EXPOSURE_MAX = {"strongroom.service": 1.5, "strongroom-gate.service": 1.5, "strongroom-courier@.service": 1.5, "strongroom-witness.service": 1.5, "strongroom-keeper.service": 0.5}
 UNITS = sorted(DEPLOY.rglob("*.service"))
 
 
@@ -40,8 +40,9 @@ def test_a_units_command_is_one_that_the_program_knows():
         for line in lines:
             words = shlex.split(line)[1:]
             # A usage error is 2; a configuration that is not there is 1 and names it.
+            file = "/etc/strongroom/witness.logs" if "witness" in unit.name else "/etc/strongroom/strongroom.toml"
             done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
-            assert done.returncode == 1 and "/etc/strongroom/strongroom.toml" in done.stderr, done.stderr
+            assert done.returncode == 1 and file in done.stderr, done.stderr
 
 
 def test_a_unit_allows_every_system_call_that_the_server_makes(make_server, tmp_path):

@@ -227,6 +227,15 @@ def test_a_witness_that_is_killed_at_any_moment_remembers_what_it_cosigned(tmp_p
     assert emptied.returncode == 1 and "forgot" in emptied.stderr
 
 
+def test_a_witness_that_listens_has_its_memory_and_nothing_else(tmp_path, witness):
+    log = Log(tmp_path / "log", "log.example")
+    witness.start(log.key)
+    status = Path(f"/proc/{witness.process.pid}/status").read_text()
+    assert re.search(r"Seccomp:\s+2", status) and re.search(r"NoNewPrivs:\s+1", status), status
+    assert "sandbox is not complete" not in witness.log()
+    assert witness.ask(log.asked(0, LEAVES[:5]))[0] == 200
+
+
 def policies(folder, line):
     """The shipped policies with one line in witness.toml; nothing needs a second person."""
     shutil.copytree(Path(__file__).parents[2] / "policies", folder)

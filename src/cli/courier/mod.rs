@@ -9,7 +9,6 @@ mod witness;
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -145,6 +144,5 @@ fn go<Q: DeserializeOwned, A: Serialize>(
 
 /// No file and no program; no socket but to one port.
 fn sandbox(outgoing: &Outgoing) -> Result<(), Failed> {
-    let nothing = Path::new("/nonexistent");
-    enter_sandbox(nothing, outgoing).map(drop).map_err(|error| Failed(format!("the sandbox: {error}")))
+    enter_sandbox(&[], outgoing).map(drop).map_err(|error| Failed(format!("the sandbox: {error}")))
 }

@@ -57,8 +57,8 @@ pub fn run(asked: &Witness) -> Result<(), Failed> {
     log(false);
     let memory = Memory::open(&asked.state)?;
     memory.check(&logs)?;
-    let (certificate, key) = (certificate.clone(), key.clone());
-    let place = WitnessPlace { listen, certificate, key, bytes_max: REQUEST_BYTES_MAX };
+    let (certificate, key, state) = (certificate.clone(), key.clone(), asked.state.clone());
+    let place = WitnessPlace { listen, certificate, key, state, bytes_max: REQUEST_BYTES_MAX };
     let shown = cosigner.key().to_string();
     let ready = |address| print(&format!("witness {shown} listens on {address}\n"));
     let answer = move |body: &str| answer(body, &logs, &memory, &cosigner);
