@@ -126,10 +126,13 @@ impl IncidentCommand {
         Action::AuditRead
     }
 
+    /// The word of an opening.
+    pub const OPEN: &'static str = "incident.open";
+
     /// Its word in the log.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Open(_) => "incident.open",
+            Self::Open(_) => Self::OPEN,
             Self::Activity { .. } | Self::Policy { .. } => "incident.evidence",
         }
     }

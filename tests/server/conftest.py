@@ -1,6 +1,7 @@
 """The real server, started as a newcomer would, and the people who use it."""
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -86,6 +87,16 @@ class Person:
                 return Answer(answer.status, answer.headers, answer.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers, error.read())
+
+    @contextlib.contextmanager
+    def slowly(self, path):
+        """A connection over which a path was asked for, and which takes little by itself: whoever has it takes what they like."""
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            with self.server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+                head = f"GET {path} HTTP/1.1\r\nHost: localhost:{self.server.port}\r\n"
+                connection.sendall(f"{head}Authorization: Bearer {self.token}\r\n\r\n".encode())
+                yield connection
 
     def environment(self, client="current"):
         kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from conftest import PROGRAM, STORES, Person, Server, commit
+from conftest import PROGRAM, STORES, Server, commit
 from postgres import Postgres
 
 WEIGHTS = secrets.token_bytes(3 * 1024 * 1024 + 17)

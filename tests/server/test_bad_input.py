@@ -8,7 +8,6 @@ import sqlite3
 import ssl
 import subprocess
 import time
-from urllib.parse import quote
 
 import pytest
 

@@ -399,12 +399,8 @@ def test_failed_logins_malformed_requests_and_the_analysts_own_reading_are_recor
 
 def test_a_cut_download_is_recorded_as_cut(server, owner, repo):
     commit(owner, repo, {"long.md": os.urandom(9_000_000)})
-    with socket.create_connection(("127.0.0.1", server.port)) as plain:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
-            head = f"GET /{repo}/resolve/main/long.md HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
-            connection.sendall(f"{head}Authorization: Bearer {owner.token}\r\n\r\n".encode())
-            connection.recv(1000)
+    with owner.slowly(f"/{repo}/resolve/main/long.md") as connection:
+        connection.recv(1000)
     until = time.monotonic() + 10
     while time.monotonic() < until:
         found = owner.strongroom("audit", "search", "--outcome", "cut")["records"]
@@ -514,19 +510,14 @@ class SlowDownload(threading.Thread):
             time.sleep(0.01)
 
     def run(self):
-        server = self.person.server
-        with socket.create_connection(("127.0.0.1", server.port)) as plain:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            with server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
-                head = f"GET {self.path} HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
-                connection.sendall(f"{head}Authorization: Bearer {self.person.token}\r\n\r\n".encode())
-                try:
-                    connection.settimeout(5)
-                    while piece := connection.recv(16384):
-                        self.bytes += len(piece)
-                        time.sleep(0.002)
-                except OSError:
-                    pass
+        with self.person.slowly(self.path) as connection:
+            try:
+                connection.settimeout(5)
+                while piece := connection.recv(16384):
+                    self.bytes += len(piece)
+                    time.sleep(0.002)
+            except OSError:
+                pass
 
 
 @pytest.mark.parametrize("stop", ["revoke", "lock-user", "lock-token", "lock-repo", "role"])

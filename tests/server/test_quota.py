@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from conftest import STORES, commit
+from conftest import commit
 from fleet import Fleet
 from postgres import programs
 from weed import HAPROXY

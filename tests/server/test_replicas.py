@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from conftest import PEERS, commit, with_budgets
+from conftest import commit, with_budgets
 from fleet import Fleet, blob
 from postgres import programs
 from weed import HAPROXY

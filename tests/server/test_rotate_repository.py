@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import PROGRAM, STORES, Server, commit
+from conftest import PROGRAM, STORES, commit
 from fleet import Fleet
 from postgres import programs
 from test_check import check

@@ -9,6 +9,7 @@ use sqlx::pool::PoolConnection;
 use strongroom_audit::checkpoint::Checkpoint;
 use strongroom_audit::note::Signer;
 use strongroom_database::{Database, Lock};
+use strongroom_protocol::incident::IncidentCommand;
 use tokio::sync::mpsc;
 
 use super::alarm::{Alarms, Risen};
@@ -323,7 +324,7 @@ impl Writer {
         let (shared, appended) = (self.database.is_shared(), leaves.iter().map(Waiting::of).collect::<Vec<_>>());
         insert_leaves(&mut tx, shared, leaves).await?;
         // Whoever opens an incident asks for hundreds of pages, each of which would look through what waits.
-        let asked = |(record, _): &(&Record, _)| record.action == "incident.open" && record.outcome == "allowed";
+        let asked = |(record, _): &(&Record, _)| record.action == IncidentCommand::OPEN && record.outcome == "allowed";
         let most = if landed.iter().any(asked) { 0 } else { WAITING_MAX };
         let indexed = self.unindexed.write(&mut tx, shared, self.seat.log, &appended, most).await?;
         committed(&mut tx, &added).await?;
