@@ -33,7 +33,7 @@ pub enum Errand {
 }
 
 /// Bytes of an errand's name, at most: a URL.
-const NAME_MAX: u64 = 4096;
+const NAME_MAX: usize = 4096;
 
 fn unconnected(error: std::io::Error) -> Failed {
     Failed(format!("standard input: {error}; strongroom-courier.socket gives a courier its connection to the keeper"))
@@ -62,13 +62,10 @@ impl Errand {
     /// # Errors
     /// No name, or one that the configuration does not know: it alone says where a courier goes.
     pub fn asked(config: &Config, mut keeper: &UnixStream) -> Result<Self, Failed> {
-        let mut name = Vec::new();
+        let (mut name, mut byte) = (Vec::new(), [0]);
         // Byte by byte: what follows is not ours.
-        for byte in Read::by_ref(&mut keeper).take(NAME_MAX).bytes() {
-            match byte.map_err(unconnected)? {
-                b'\n' => break,
-                byte => name.push(byte),
-            }
+        while name.len() < NAME_MAX && keeper.read(&mut byte).map_err(unconnected)? == 1 && byte != *b"\n" {
+            name.extend(byte);
         }
         let all = Self::all(config)?.into_iter().find(|errand| errand.name().as_bytes() == name);
         all.ok_or_else(|| {
