@@ -13,7 +13,7 @@ use strongroom_keeper::log::{Head, Heads, StoredLeaf, StoredTile};
 use crate::Failed;
 
 /// The hashes of all leaves of one log, and the tree over them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tree {
     known: BTreeMap<Subtree, Hash>,
     edge: Edge,
@@ -35,6 +35,19 @@ impl Tree {
         self.edge.push(leaf, |subtree, hash| {
             self.known.insert(subtree, hash);
         });
+    }
+
+    fn tile(&mut self, tile: &StoredTile) -> bool {
+        self.tiles.insert((tile.level, tile.position));
+        let size = self.edge.size();
+        let is_whole = |(first, stored): (Subtree, &[u8])| {
+            let width = u64::from(TILE_WIDTH) >> (first.level % TILE_HEIGHT);
+            let complete = (size >> first.level).saturating_sub(first.index).min(width) as usize; // at most 256
+            let known = (first.index..).map(|index| self.known.get(&Subtree { index, ..first }));
+            let hashes = stored.chunks(32).map(Some).chain(std::iter::repeat(None));
+            known.zip(hashes).take(complete).all(|(known, stored)| known.map(|known| &known.0[..]) == stored)
+        };
+        tile.rows().is_some_and(|mut rows| rows.all(is_whole))
     }
 
     fn has(&self, size: u64, root: Hash) -> bool {
@@ -85,16 +98,7 @@ impl Logs {
 
     /// Whether a stored tile of a log is that of its records, as far as these were read: the log may have grown meanwhile.
     pub fn tile(&mut self, name: &str, tile: &StoredTile) -> bool {
-        let (Some(tree), Some(mut rows)) = (self.trees.get_mut(name), tile.rows()) else { return false };
-        tree.tiles.insert((tile.level, tile.position));
-        let (size, tree) = (tree.edge.size(), &*tree);
-        rows.all(|(first, stored)| {
-            let width = u64::from(TILE_WIDTH) >> (first.level % TILE_HEIGHT);
-            let complete = (size >> first.level).saturating_sub(first.index).min(width) as usize; // at most 256
-            let known = (first.index..).map(|index| tree.known.get(&Subtree { index, ..first }));
-            let hashes = stored.chunks(32).map(Some).chain(std::iter::repeat(None));
-            known.zip(hashes).take(complete).all(|(known, stored)| known.map(|known| &known.0[..]) == stored)
-        })
+        self.trees.get_mut(name).is_some_and(|tree| tree.tile(tile))
     }
 
     /// Tiles that the read records fill, and that were not among the stored ones: each with its log's name, level and position.
@@ -137,5 +141,32 @@ impl Logs {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_is_held_against_what_was_read_of_its_log_and_what_is_newer_is_no_damage() {
+        let leaf = |seq: u64| Hash::leaf(&seq.to_be_bytes());
+        let (mut newest, mut read) = (Tree::default(), Tree::default());
+        (0..256).for_each(|seq| newest.push(leaf(seq)));
+        (0..200).for_each(|seq| read.push(leaf(seq)));
+        let row = |level, count| (0..count).flat_map(|index| newest.known[&Subtree { level, index }].0).collect();
+        let full = || StoredTile { log: 1, level: 0, position: 0, hashes: row(0, 256), middle: Some(row(4, 16)) };
+        assert!(newest.clone().tile(&full()) && read.clone().tile(&full()));
+        for at in [0, 199, 200, 255] {
+            let mut changed = full();
+            changed.hashes[at * 32] ^= 1;
+            assert!(!newest.clone().tile(&changed), "{at}");
+            assert_eq!(read.clone().tile(&changed), at >= 200, "{at}");
+        }
+        let cut = StoredTile { hashes: full().hashes[..255 * 32].to_vec(), ..full() };
+        assert!(!newest.clone().tile(&cut));
+        for nowhere in [StoredTile { position: u64::MAX, ..full() }, StoredTile { level: 255, ..full() }] {
+            assert!(!read.tile(&nowhere));
+        }
     }
 }
