@@ -371,6 +371,35 @@ def test_the_cosigned_checkpoint_is_verified_by_whoever_has_the_two_keys(guarded
 
 
 @pytest.mark.skipif(bool(STORES.postgres), reason="the data directory holds no database")
+def test_evidence_carries_what_witnesses_cosigned_and_whoever_verifies_it_asks_for_theirs(guarded, witness, tmp_path):
+    owner = guarded.owner
+
+    def evidence(name):
+        made = owner.strongroom("incident", "open", "--principal", "admin", "--since", "1d", "--out", tmp_path / name)
+        return [PROGRAM, "incident", "verify", tmp_path / name, "--key", made["key"]]
+
+    verify = lambda command, *more: subprocess.run([*command, *more], capture_output=True, text=True)
+    alone = evidence("alone.jsonl")
+    assert verify(alone).returncode == 0
+    refused = verify(alone, "--witness", witness.key)
+    assert refused.returncode == 1 and "no witness cosigned" in refused.stderr
+    witness.start(*log_keys(owner))
+    open_again(owner)
+    cosigned = evidence("cosigned.jsonl")
+    assert verify(cosigned).returncode == 0
+    found = json.loads(verify(cosigned, "--witness", witness.key, "--json").stdout)
+    assert found["verified"]
+    [log] = found["cosigned"]
+    assert log["by"][0]["witness"] == witness.name and 0 < log["size"] <= log["records"]
+    assert f"the first {log['size']} of {log['records']} records" in verify(cosigned, "--witness", witness.key).stdout
+    stranger = Witness(tmp_path / "stranger", "stranger.example/w").key
+    assert "did NOT cosign" in verify(cosigned, "--witness", stranger).stderr
+    # The note that was cosigned, by the witness and outside the bundle: verified by OpenSSL.
+    header = json.loads((tmp_path / "cosigned.jsonl").read_text().splitlines()[0])
+    text, lines = header["witnessed"][0]["note"].rsplit("\n\n", 1)
+    assert abs(witness.holds(text + "\n", lines) - time.time()) < 60
+
+
 def test_yesterdays_copy_of_the_data_directory_does_not_start(guarded, witness, tmp_path):
     owner = guarded.owner
     keys = log_keys(owner)

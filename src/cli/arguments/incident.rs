@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use strongroom_audit::cosignature::CosignerKey;
+use strongroom_audit::note::VerifierKey;
 
 use super::Remote;
 
@@ -55,7 +57,10 @@ pub enum Incident {
         bundle: PathBuf,
         /// The log's key, as it was saved earlier (`audit checkpoint` prints it)
         #[arg(long)]
-        key: String,
+        key: VerifierKey,
+        /// A witness's key (NAME+ID+KEY): it must have cosigned a beginning of each log; repeat for more
+        #[arg(long = "witness", value_name = "KEY")]
+        witnesses: Vec<CosignerKey>,
         /// One JSON object
         #[arg(long)]
         json: bool,

@@ -6,14 +6,18 @@ mod report;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use strongroom_audit::cosignature::CosignerKey;
+use strongroom_audit::note::VerifierKey;
 use strongroom_keeper::incident::Header;
+use strongroom_keeper::log::origin;
 use strongroom_protocol::incident::{IncidentQuery, Suspect};
 
 use super::audit::moment;
-use crate::Failed;
+use super::cosigned;
 use crate::arguments::{Incident, IncidentWhom};
 use crate::client::Client;
 use crate::show::{print, show};
+use crate::{Failed, words};
 
 /// `strongroom incident …`.
 ///
@@ -43,19 +47,36 @@ pub fn run(incident: Incident) -> Result<(), Failed> {
             }
             Ok(())
         }
-        Incident::Verify { bundle, key, json } => {
-            let header = bundle::verified(&bundle, &key)?;
+        Incident::Verify { bundle, key, witnesses, json } => {
+            let header = bundle::verified(&bundle, key.clone())?;
+            let witnessed = witnessed(&header, &key, &witnesses)?;
             if json {
                 let mut shown = told(&header);
                 shown["verified"] = true.into();
+                if !witnesses.is_empty() {
+                    shown["cosigned"] = witnessed.into();
+                }
                 show(&shown, true);
             } else {
                 print(&report::report(&header));
+                print(&witnessed.iter().map(report::witnessed).collect::<String>());
                 print("Verified: every record is in the log that this key signs.\n");
             }
             Ok(())
         }
     }
+}
+
+/// How much of each log these witnesses cosigned, with when; nothing where none was asked for.
+fn witnessed(header: &Header, key: &VerifierKey, witnesses: &[CosignerKey]) -> Result<Vec<Value>, Failed> {
+    let logs = header.scope.sizes.iter().filter(|_| !witnesses.is_empty());
+    let of_log = |(log, records): &(u64, u64)| {
+        let key = key.named(&origin(key.name(), *log)).map_err(words)?;
+        let note = header.witnessed.iter().find(|witnessed| witnessed.log == *log);
+        let (checkpoint, by) = cosigned::open(note.map(|witnessed| witnessed.note.as_str()), &key, witnesses)?;
+        Ok(json!({"log": key.name(), "records": records, "size": checkpoint.size, "by": by}))
+    };
+    logs.map(of_log).collect()
 }
 
 fn suspect(whom: IncidentWhom) -> Suspect {

@@ -217,7 +217,7 @@ impl Core {
         // From here on nothing more belongs to it.
         let logs = self.log.checkpoints().await.map_err(unavailable)?;
         scope.sizes = logs.iter().map(|(log, position)| (*log, position.size)).collect();
-        let checkpoints = logs.into_iter().map(|(_, position)| position.checkpoint).collect();
+        let checkpoints: Vec<String> = logs.into_iter().map(|(_, position)| position.checkpoint).collect();
         let (mut did, mut activity, mut whose) = (Did::default(), Digest::default(), Who::of(&scope.subject));
         // Where a page of evidence is full, so that whoever asks for it can ask for several at a time.
         let (mut filter, mut count, mut marks) = (filter(&scope), 0, Vec::new());
@@ -260,6 +260,7 @@ impl Core {
             opened: begun["opened"].clone(),
             scope: scope.clone(),
             locked,
+            witnessed: self.cosigned_of(&scope, &checkpoints).await?,
             checkpoints,
             generation: replay.first(),
             policy: places.len() as u64,

@@ -28,6 +28,9 @@ pub struct Header {
     pub locked: Vec<String>,
     /// The signed checkpoints, one for each log of the scope.
     pub checkpoints: Vec<String>,
+    /// Of logs that have one, by number: the newest that a witness cosigned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnessed: Vec<Witnessed>,
     /// The generation of policy that the time begins with.
     pub generation: u64,
     /// Records about policy: the first ones of the evidence. The rest are about what was done.
@@ -36,6 +39,18 @@ pub struct Header {
     pub could: Value,
     /// What they did.
     pub did: Value,
+}
+
+/// A checkpoint that witnesses cosigned, which a log's checkpoint of the bundle continues.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnessed {
+    /// The log's number.
+    pub log: u64,
+    /// Signed by the log, and by whoever cosigned it.
+    pub note: String,
+    /// That the log's checkpoint continues it (RFC 6962 section 2.1.2): hashes in base64.
+    pub proof: Vec<String>,
 }
 
 /// A record of evidence as the keeper gives it: closed, with what opens it.

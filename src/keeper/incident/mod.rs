@@ -9,7 +9,7 @@ mod verify;
 
 pub use crate::did::time;
 pub(crate) use bundle::hex;
-pub use bundle::{Digest, FORMAT, Header, Page, Sealed, statement};
+pub use bundle::{Digest, FORMAT, Header, Page, Sealed, Witnessed, statement};
 pub use reach::{Replay, Who};
 pub use verify::{BundleError, Verifier};
 pub(crate) use verify::{from_address, is_of};

@@ -15,7 +15,7 @@ use super::*;
 use crate::did::Did;
 use crate::effect::Effect;
 use crate::keys::OwnKeys;
-use crate::log::{Record, RecordKey, StoredLeaf};
+use crate::log::{Record, RecordKey, RootsError, StoredLeaf};
 use crate::policy::{Assignment, Place, PrincipalId};
 
 struct Hashes(std::collections::BTreeMap<Subtree, Hash>);
@@ -35,6 +35,8 @@ struct Wrong {
     could: bool,
     key_of_another: bool,
     record: bool,
+    history: bool,
+    cosigned_twice: bool,
 }
 
 fn opened(range: (u64, u64), time_ms: i64) -> Record {
@@ -121,7 +123,18 @@ fn verify(wrong: &Wrong) -> Result<Header, BundleError> {
     if wrong.could {
         could[0]["periods"][1]["repos"] = json!([]);
     }
+    let mut before = Checkpoint { root: tree::root(&hashes, 3).expect("a root"), size: 3, ..root.clone() };
+    if wrong.history {
+        before.root = Hash::leaf(b"another");
+    }
+    let path = tree::consistency(&hashes, 3, size).ok().flatten().expect("a proof");
+    let witnessed = Witnessed {
+        log: 1,
+        note: before.sign(&signer).expect("a note"),
+        proof: path.iter().map(|hash| STANDARD.encode(hash.0)).collect(),
+    };
     let header = Header {
+        witnessed: vec![witnessed; if wrong.cosigned_twice { 2 } else { 1 }],
         format: FORMAT.to_owned(),
         opened: Value::Null,
         scope,
@@ -160,6 +173,14 @@ fn a_summary_that_does_not_follow_from_the_records_is_refused_whoever_signed_it(
     assert!(matches!(did, Err(BundleError::Summary("what was done"))), "{did:?}");
     let could = verify(&Wrong { could: true, ..Wrong::default() });
     assert!(matches!(could, Err(BundleError::Summary("what could be reached"))), "{could:?}");
+}
+
+#[test]
+fn what_witnesses_cosigned_is_a_beginning_of_the_log_and_one_for_each() {
+    let history = verify(&Wrong { history: true, ..Wrong::default() });
+    assert!(matches!(history, Err(BundleError::Checkpoint(RootsError::Witnessed(_)))), "{history:?}");
+    let twice = verify(&Wrong { cosigned_twice: true, ..Wrong::default() });
+    assert!(matches!(twice, Err(BundleError::Line(1, _))), "{twice:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use strongroom_audit::note::VerifierKey;
 use strongroom_protocol::admin::Cursor;
 use strongroom_protocol::incident::{IncidentScope, Subject};
 
-use super::bundle::{Digest, Entry, FORMAT, Header, Sealed, spelled, statement};
+use super::bundle::{Digest, Entry, FORMAT, Header, Sealed, Witnessed, spelled, statement};
 use super::reach::{Replay, Who};
 use crate::did::Did;
 use crate::effect::Effect;
@@ -112,6 +112,15 @@ impl Verifier {
             return Err(BundleError::Line(1, format!("the format is not {FORMAT}")));
         }
         let roots = Roots::open(&key, &header.scope.sizes, &header.checkpoints)?;
+        if !header.witnessed.is_sorted_by(|one, next| one.log < next.log) {
+            return Err(BundleError::Line(1, "a log has one cosigned checkpoint".to_owned()));
+        }
+        for Witnessed { log, note, proof } in &header.witnessed {
+            let hash = |text: &String| STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok().map(Hash));
+            let path = proof.iter().map(hash).collect::<Option<Vec<_>>>();
+            let path = path.ok_or_else(|| BundleError::Line(1, "a proof is of hashes".to_owned()))?;
+            roots.continues(&key, *log, note, &path)?;
+        }
         let whose = Who::of(&header.scope.subject);
         Ok(Self {
             key,

@@ -16,6 +16,9 @@ pub enum RootsError {
     /// One that the key did not sign.
     #[error("the checkpoint of {0}: {1}")]
     Note(String, NoteError),
+    /// One that witnesses cosigned, of another history.
+    #[error("the cosigned checkpoint of {0} is not one of this log before")]
+    Witnessed(String),
     /// One of another size than is said.
     #[error("the checkpoint of {0} is of another size")]
     Size(String),
@@ -40,6 +43,20 @@ impl Roots {
             if checkpoint.size == *size { Ok((*log, checkpoint)) } else { Err(RootsError::Size(name)) }
         };
         sizes.iter().zip(notes).map(open).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a log's checkpoint continues another one of it, by this proof.
+    ///
+    /// # Errors
+    /// [`RootsError::Note`], [`RootsError::Witnessed`].
+    pub fn continues(&self, key: &VerifierKey, log: u64, note: &str, path: &[Hash]) -> Result<(), RootsError> {
+        let name = origin(key.name(), log);
+        let opened = key.named(&name).and_then(|key| Checkpoint::open(note, &key));
+        let before = opened.map_err(|error| RootsError::Note(name.clone(), error))?;
+        let continued = self.0.get(&log).is_some_and(|now| {
+            proof::verify_consistency((before.size, before.root), (now.size, now.root), path).is_ok()
+        });
+        if continued { Ok(()) } else { Err(RootsError::Witnessed(name)) }
     }
 
     /// Whether a leaf is at its place in its log.

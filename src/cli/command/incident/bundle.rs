@@ -181,9 +181,8 @@ fn ask<T: DeserializeOwned>(client: &Client, command: IncidentCommand) -> Result
 ///
 /// # Errors
 /// What does not verify, or what the disk says.
-pub fn verified(file: &Path, key: &str) -> Result<Header, Failed> {
+pub fn verified(file: &Path, key: VerifierKey) -> Result<Header, Failed> {
     let failed = |error: &dyn std::fmt::Display| Failed(format!("{}: {error}", file.display()));
-    let key = key.parse().map_err(|error| Failed(format!("key: {error}")))?;
     let mut reader = BufReader::new(fs::File::open(file).map_err(|error| failed(&error))?);
     let mut next = || -> Result<Option<String>, Failed> {
         let mut line = Vec::new();

@@ -100,6 +100,13 @@ pub fn report(header: &Header) -> String {
     out
 }
 
+/// How much of a log was cosigned, by whom and when.
+pub fn witnessed(log: &Value) -> String {
+    let by = rows(log, "by").map(|by| format!("{} at {}", text(&by["witness"]), text(&by["time"])));
+    let by = by.collect::<Vec<_>>().join(", ");
+    format!("Cosigned: the first {} of {} records of {}, by {by}\n", log["size"], log["records"], text(&log["log"]))
+}
+
 /// One credential's reach: a line for each repository of each period in which it was the same.
 fn reach(who: &Value, out: &mut String) {
     let by = match (&who["token"], &who["share"]) {
