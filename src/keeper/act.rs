@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
-use strongroom_domain::Compartment;
+use strongroom_domain::{Compartment, RepoName};
 use strongroom_envelope::{open_meta, seal_meta};
 use strongroom_protocol::admin::AdminCommand;
 
@@ -22,6 +22,8 @@ pub enum Deed {
     Delete(u64),
     /// To take objects of these compartments out of this repository; the same.
     Recover(u64, Vec<Compartment>),
+    /// To move this repository out of this namespace, to this name; once it is approved, whoever asked does it.
+    Move(u64, u64, RepoName),
 }
 
 impl Deed {

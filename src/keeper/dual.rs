@@ -95,7 +95,8 @@ impl Dual {
         holders(state, Action::RoleManage, None, None)
     }
 
-    /// Whether deleting the repository needs somebody beside this principal.
+    /// Whether deleting the repository needs somebody beside this principal; or moving it to another namespace, for to the people
+    /// of its own it is then as gone.
     pub fn deleting(&self, state: &State, by: PrincipalId, namespace: u64, repo: u64) -> bool {
         let may = holders(state, Action::RepoDelete, Some(namespace), Some(repo));
         self.rule.purge && may.iter().any(|principal| *principal != by)

@@ -238,6 +238,75 @@ def test_a_repository_is_deleted_by_two_where_two_may(make_server, tmp_path):
     assert refused.status == 403 and str(refused.json()["approval"]) != late
 
 
+def move(person, name, to):
+    return person.http("POST", "/api/repos/move", {"fromRepo": f"admin/{name}", "toRepo": to})
+
+
+def test_to_move_a_repository_out_of_its_namespace_takes_what_its_deletion_takes(make_server):
+    server = make_server()
+    first = server.owner
+    for name in ("alone", "llm", "other"):
+        first.http("POST", "/api/repos/create", {"name": name, "organization": "admin"})
+    commit(first, "admin/llm", FILES)
+    maintainer = server.person("maintainer", ("maintainer", "admin"), ("owner", "maintainer"))
+    refused = move(maintainer, "llm", "maintainer/llm")
+    assert refused.status == 403 and "repo.delete" in refused.json()["error"]
+    maintainer.strongroom("repo", "move", "admin/llm", "maintainer/llm", fails=True)
+    assert first.http("GET", "/api/models/maintainer/llm").status == 404
+    # Within its namespace it is renamed as before, and whoever deletes alone moves alone.
+    first.strongroom("role", "grant", "admin", "owner", "--namespace", "elsewhere")
+    first.strongroom("role", "grant", "maintainer", "owner", "--repo", "admin/other")
+    assert move(maintainer, "other", "maintainer/other").headers["X-Error-Code"] == "ApprovalPending"
+    first.python("import huggingface_hub; huggingface_hub.HfApi().move_repo('admin/alone', 'elsewhere/alone')")
+    assert first.http("GET", "/api/models/elsewhere/alone").json()["id"] == "elsewhere/alone"
+    second = claimed(server, server.person("second", ("owner", "admin"), ("owner", "second")))
+    assert move(second, "llm", "admin/model").status == 200 == move(second, "model", "admin/llm").status
+    refused = move(second, "llm", "second/llm")
+    assert refused.status == 403 and refused.headers["X-Error-Code"] == "ApprovalPending"
+    number = str(refused.json()["approval"])
+    assert waits(second, "repo", "move", "admin/llm", "second/llm") == number
+    assert first.strongroom("approval", "show", number)["what"] == "repo.move model admin/llm to second/llm"
+    assert number not in approvals(maintainer) and "whoever asked" in second.strongroom("approval", "approve", number, fails=True).stderr
+    assert first.http("GET", "/api/models/admin/llm").json()["id"] == "admin/llm"
+    first.strongroom("approval", "approve", number)
+    # To that name, by whoever asked.
+    assert move(second, "llm", "second/another").headers["X-Error-Code"] == "ApprovalPending"
+    assert move(first, "llm", "elsewhere/llm").status == 403
+    second.python("import huggingface_hub; huggingface_hub.HfApi().move_repo('admin/llm', 'second/llm')")
+    assert second.http("GET", "/api/models/second/llm").json()["id"] == "second/llm"
+    assert first.http("GET", "/api/models/second/llm").status == 404, "its people have lost it"
+
+
+def test_no_move_takes_a_repository_from_under_a_denial(make_server):
+    server = make_server()
+    first = server.owner
+    first.http("POST", "/api/repos/create", {"name": "llm", "organization": "admin"})
+    commit(first, "admin/llm", FILES)
+    first.strongroom("role", "grant", "admin", "owner", "--namespace", "lab")
+    reader = server.person("denied", ("reader", "admin"), ("reader", "lab"))
+    deny = ["role", "deny", "denied", "repo.read", "--compartment", "data"]
+    read = lambda name, path: reader.http("GET", f"/{name}/resolve/main/{path}").status
+    first.strongroom(*deny, "--namespace", "admin")
+    assert read("admin/llm", "README.md") == 200 and read("admin/llm", "data/people.csv") == 404
+    refused = move(first, "llm", "lab/llm")
+    assert refused.status == 409 and "role deny" in refused.json()["error"] and "denied" not in refused.json()["error"].split("denial")[0]
+    [record] = records(first, "--action", "repo.move", "--outcome", "denied")
+    assert record["reason"].endswith("repo.read to denied")
+    first.strongroom(*deny, "--repo", "admin/llm")
+    assert move(first, "llm", "lab/llm").status == 200
+    assert read("lab/llm", "README.md") == 200 and read("lab/llm", "data/people.csv") == 404
+    # One that stands where it goes is enough.
+    first.strongroom(*deny, "--namespace", "lab")
+    first.strongroom(*deny, "--repo", "lab/llm", "--remove")
+    assert first.http("POST", "/api/repos/move", {"fromRepo": "lab/llm", "toRepo": "admin/llm"}).status == 200
+    assert read("admin/llm", "data/people.csv") == 404
+    # And where none is left, nothing holds it.
+    first.strongroom(*deny, "--namespace", "lab", "--remove")
+    assert move(first, "llm", "lab/llm").status == 409
+    first.strongroom(*deny, "--namespace", "admin", "--remove")
+    assert move(first, "llm", "lab/llm").status == 200
+
+
 def test_break_glass_needs_two_who_may_break_it(make_server, tmp_path):
     server = make_server(policies(tmp_path / "policies", window_s=4))
     first = server.owner

@@ -154,7 +154,7 @@ impl Core {
         let subject_before = record.subject.take();
         let (mut shown, mut changes) = match &act.deed {
             Deed::Command(command) => self.run(state, &asker, command, record)?,
-            Deed::Delete(_) | Deed::Recover(..) => {
+            Deed::Delete(_) | Deed::Move(..) | Deed::Recover(..) => {
                 let until = record.time_ms.saturating_add(self.dual.rule.window_ms);
                 (json!({"done_by": names(state, &[act.principal.0].into()), "until": time(until)}), Vec::new())
             }
@@ -195,7 +195,8 @@ impl Core {
                 let mut scratch = Record { time_ms: now_ms(), ..Record::default() };
                 judged && (done || self.run(state, subject, command, &mut scratch).is_ok())
             }
-            Deed::Delete(repo) => {
+            // Of a move, whoever approves it answers for what is left; where it goes, whoever asked may create.
+            Deed::Delete(repo) | Deed::Move(repo, ..) => {
                 namespace(repo).is_some_and(|at| may(state, subject, Action::RepoDelete, Some(at), Some(*repo)))
             }
             Deed::Recover(repo, parts) => namespace(repo).is_some_and(|at| {
@@ -219,6 +220,7 @@ impl Core {
             Deed::Command(command) => command.word().to_owned(),
             Deed::Delete(id) => format!("repo.delete {}", repo(id)),
             Deed::Recover(id, _) => format!("key.recover {}", repo(id)),
+            Deed::Move(id, _, to) => format!("repo.move {} to {to}", repo(id)),
         };
         let mut shown = json!({
             "id": id, "state": word, "what": what, "by": names(state, &[act.principal.0].into()),

@@ -7,9 +7,11 @@ use super::about;
 use super::authorize::{Allowed, compartments, may};
 use crate::act::Deed;
 use crate::change::Change;
-use crate::credential::authenticate;
+use crate::credential::{Subject, authenticate};
 use crate::decoy;
 use crate::keys::{random, wrap};
+use crate::log::Record;
+use crate::policy::{Line, Place};
 use crate::server::{Core, now_ms};
 use crate::state::{Repo, State};
 
@@ -117,14 +119,24 @@ impl Core {
             let place = place.ok_or_else(|| {
                 Refusal::Forbidden("You don't have the rights to create a repository under this namespace".to_owned())
             })?;
-            match state.repo_names.get(&(kind, to.folded())) {
-                holder if holder.is_some_and(|holder| *holder != id) || state.decoys.repo(kind, &to).is_some() => {
-                    Err(Refusal::Conflict(format!("A {kind} repository called {to} already exists")))
-                }
-                _ => Ok((Reply::Done, vec![Change::Rename(id, to.clone(), place)])),
+            let repo = state.repos.get(&id).ok_or(Refusal::NotFound)?;
+            if repo.namespace != place {
+                may_leave(state, &allowed.subject, (id, repo), place, record)?;
             }
+            let holder = state.repo_names.get(&(kind, to.folded()));
+            if holder.is_some_and(|holder| *holder != id) || state.decoys.repo(kind, &to).is_some() {
+                return Err(Refusal::Conflict(format!("A {kind} repository called {to} already exists")));
+            }
+            let (by, deed) = (allowed.subject.principal, Deed::Move(id, repo.namespace, to.clone()));
+            let needs = repo.namespace != place && self.dual.deleting(state, by, repo.namespace, id);
+            if needs && !self.is_open(state, by, &deed) {
+                let why = "moving a repository to another namespace";
+                let (refusal, changes) = self.wait(state, &allowed.subject, deed, why, record)?;
+                return Ok((Err(refusal), changes));
+            }
+            Ok((Ok(Reply::Done), vec![Change::Rename(id, to.clone(), place)]))
         })
-        .await
+        .await?
     }
 
     pub(super) async fn answer_delete_repo(
@@ -163,6 +175,37 @@ impl Core {
             repo: Some(parts),
         })))
     }
+}
+
+/// Whether a repository may be taken out of its namespace: to the people there it is then as gone as by its deletion, and what
+/// was denied to somebody there would be denied no more.
+fn may_leave(
+    state: &State,
+    subject: &Subject,
+    (id, repo): (u64, &Repo),
+    to: u64,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    if !may(state, subject, Action::RepoDelete, Some(repo.namespace), Some(id)) {
+        let why = "a move to another namespace takes the repository from its people here";
+        return Err(Refusal::Forbidden(format!("this needs the right to {} here: {why}", Action::RepoDelete)));
+    }
+    let denied = state.lines.iter().filter(|line| !line.allow && line.place == Place::Namespace(repo.namespace));
+    // A right to create is one to the namespace alone.
+    let denied = denied.filter(|line| line.action != Action::RepoCreate);
+    let holds_there = |line: &Line| {
+        let mut places = [Place::Repo(id), Place::Namespace(to), Place::System].into_iter();
+        places.any(|place| state.lines.contains(&Line { place, ..*line }))
+    };
+    let Some(line) = denied.filter(|line| !holds_there(line)).min() else { return Ok(()) };
+    // Who is denied something is said to whoever reads the log.
+    let who = state.principals.get(&line.principal.0).map_or("?", |principal| principal.name.as_str());
+    record.reason = format!("a denial of the namespace would be lost: {} to {who}", line.action);
+    Err(Refusal::Conflict(
+        "a denial that stands at this namespace would not hold for the repository any more: let an administrator deny the \
+         same at the repository first (strongroom role deny USER ACTION --repo), or take the denial back"
+            .to_owned(),
+    ))
 }
 
 /// The roles that a first principal of a namespace may hold there.
