@@ -11,6 +11,7 @@ use strongroom_protocol::{Call as Origin, Credential, Grant, Keeper, Refusal, Ta
 use strongroom_storage::{Catalog, CatalogError, ObjectError, Objects, S3, S3Error};
 use tokio::net::{TcpListener, UnixStream};
 
+use crate::announced::Announced;
 use crate::buffers::Buffers;
 use crate::http;
 use crate::metrics;
@@ -84,6 +85,8 @@ pub struct Gate {
     pub objects: Objects,
     /// Path to compartment.
     pub rules: CompartmentRules,
+    /// What writers said they would send.
+    pub announced: Announced,
     /// Streams in flight.
     pub watch: Watch,
     /// As in [`Settings::hosts`].
@@ -216,6 +219,7 @@ async fn run(
         catalog,
         objects,
         rules,
+        announced: Announced::default(),
         watch: Watch::default(),
         hosts: settings.hosts.clone(),
         body_deadline: settings.deadlines.body,

@@ -2,6 +2,7 @@
 //!
 //! A handler reads: parse, ask the keeper, do, reply. The route table is [`routes`]; each line has its action.
 
+mod announced;
 mod api;
 mod buffers;
 mod call;

@@ -102,6 +102,11 @@ impl Dual {
         self.rule.purge && may.iter().any(|principal| *principal != by)
     }
 
+    /// Whether content of one compartment comes into another only by being sent again: else a hash shared alone what two share.
+    pub fn keeps(&self, from: Compartment, to: Compartment) -> bool {
+        self.rule.share.contains(&from) && !self.rule.share.contains(&to)
+    }
+
     /// Whether a recovery needs somebody else.
     pub fn recovering(&self) -> bool {
         self.rule.recover

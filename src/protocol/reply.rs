@@ -113,6 +113,8 @@ pub struct RepoParts {
     pub shared: MetaKeys,
     /// Those that the action is allowed in.
     pub compartments: Vec<PartKeys>,
+    /// Compartments whose content comes into one that is not among them only by being sent again.
+    pub kept: Vec<Compartment>,
     /// Where uploads land; in grants to write.
     pub inbox: Option<(MetaKeys, String)>,
     /// What the ticket is for, where the credential was one.

@@ -69,8 +69,8 @@ pub struct ObjectRef {
     pub size: u64,
 }
 
-/// A header, the compartment it is of (`None` for the inbox), and the compartment it shall be of.
-pub type Rewrapped = (Vec<u8>, Option<Compartment>, Compartment);
+/// An object, and the compartment that its header shall be for. Where it is of another one, its path is the new one.
+pub type Rewrapped = (ObjectRef, Compartment);
 
 /// The order of a list, the newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -156,11 +156,12 @@ pub enum Request {
         /// Which object.
         object: ObjectRef,
     },
-    /// Headers of objects, for the compartments that their paths select. The payloads stay as they are.
+    /// Headers of objects, for the compartments that their paths select. The payloads stay as they are. What is of another
+    /// compartment is read there with this.
     Rewrap {
         /// Under which grant, one for `repo.write`.
         grant: GrantId,
-        /// Header, the compartment it is of (`None` for the inbox), and the new one's.
+        /// Each, and the compartment that it shall be of.
         envelopes: Vec<Rewrapped>,
     },
     /// What was really sent of an object: the last word of a grant, which ends with it.

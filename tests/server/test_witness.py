@@ -283,13 +283,13 @@ def test_weights_are_read_only_while_the_log_is_witnessed_and_docs_go_on(guarded
     # What is moved into another compartment is read there.
     oid = hashlib.sha256(b"weights").hexdigest()
     body = [{"key": "header", "value": {"summary": "move"}},
-            {"key": "lfsFile", "value": {"path": "weights.md", "algo": "sha256", "oid": oid, "size": 7}}]
+            {"key": "lfsFile", "value": {"path": "weights.csv", "algo": "sha256", "oid": oid, "size": 7}}]
     move = lambda: owner.http("POST", "/api/models/admin/m/commit/main", "\n".join(map(json.dumps, body)).encode(),
                               {"Content-Type": "application/x-ndjson"})
-    assert move().status == 503 and read(owner, "weights.md").status == 404
+    assert move().status == 503 and read(owner, "weights.csv").status == 404
     witness.start(*log_keys(owner))
     open_again(owner)
-    assert move().status == 200 and read(owner, "weights.md").body == b"weights"
+    assert move().status == 200 and read(owner, "weights.csv").body == b"weights"
     found = owner.strongroom("audit", "search", "--action", "object.open", "--outcome", "denied")["records"]
     assert found and "weights is closed" in found[-1]["reason"] and found[-1]["path"] == "model.safetensors"
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json as value;
 use strongroom_domain::{Compartment, RepoPath, Sha256};
-use strongroom_protocol::Grant;
+use strongroom_protocol::{Grant, ObjectRef, RepoParts};
 use strongroom_storage::{
     CatalogError, CommitInfo, FileEntry, ObjectId, Operation, Placed, RefKind, blob_id, lfs_pointer,
 };
@@ -305,8 +305,12 @@ async fn small(gate: &Gate, grant: &Grant, path: &RepoPath, content: &[u8]) -> R
     Ok(Placed { compartment, file, header: Some(received.header) })
 }
 
+/// Headers that the keeper is given at once: with the longest paths they fit a frame.
+const REWRAP_AT_ONCE: usize = 2048;
+
 /// Finds the bytes of large files: already in the compartment, in the inbox by this principal, or in a compartment that
-/// this principal reads and writes. What is named by hash alone, and was never sent here, is not linked.
+/// this principal reads and writes, which the keeper then counts as reading. What is named by hash alone, and was never sent
+/// here, is not linked.
 async fn place(gate: &Gate, grant: &Grant, wanted: Vec<Wanted>) -> Result<Vec<Operation>, Refused> {
     let repo = grant.repo()?;
     let parts = repo.parts();
@@ -329,7 +333,7 @@ async fn place(gate: &Gate, grant: &Grant, wanted: Vec<Wanted>) -> Result<Vec<Op
         let here = gate.catalog.content(parts.id, compartment, &part.keys, &oid).await?;
         let (object, header, length, from) = match here {
             Some((object, header, length)) => (object, header, length, Some(compartment)),
-            None => find(gate, grant, &oid).await?.ok_or_else(|| unknown(&oid))?,
+            None => find(gate, grant, &oid, &[compartment]).await?.ok_or_else(|| unknown(&oid))?,
         };
         if size.is_some_and(|size| size != length) {
             return Err(Refused::bad(format!("the object {oid} has another size")));
@@ -346,14 +350,19 @@ async fn place(gate: &Gate, grant: &Grant, wanted: Vec<Wanted>) -> Result<Vec<Op
         };
         if from != Some(compartment) {
             moved.push(operations.len());
-            envelopes.push((header, from, compartment));
+            let path = from.map(|_| path.to_string());
+            let object = ObjectRef { compartment: from, commit: None, path, envelope: header, size: length };
+            envelopes.push((object, compartment));
         }
         operations.push(Operation::Put(path, Box::new(Placed { compartment, file, header: None })));
     }
     if envelopes.is_empty() {
         return Ok(operations);
     }
-    let rewrapped = gate.keeper.rewrap(grant, envelopes).await?;
+    let mut rewrapped = Vec::with_capacity(envelopes.len());
+    for envelopes in envelopes.chunks(REWRAP_AT_ONCE) {
+        rewrapped.extend(gate.keeper.rewrap(grant, envelopes.to_vec()).await?);
+    }
     for (at, header) in moved.into_iter().zip(rewrapped) {
         let Some(Operation::Put(_, placed)) = operations.get_mut(at) else { continue };
         let part = repo.part(placed.compartment).ok_or_else(|| forbidden(placed.compartment))?;
@@ -366,23 +375,34 @@ async fn place(gate: &Gate, grant: &Grant, wanted: Vec<Wanted>) -> Result<Vec<Op
 type Found = (ObjectId, Vec<u8>, u64, Option<Compartment>);
 
 /// The object with this digest that a commit under this grant may link without its bytes being sent: payload, header,
-/// length, and the compartment it lies in (`None` for the inbox).
+/// length, and the compartment it lies in (`None` for the inbox). Where it lies in several, one from which it comes into these
+/// compartments, if any.
 ///
 /// # Errors
 /// Whatever the catalogue says.
-pub async fn find(gate: &Gate, grant: &Grant, oid: &Sha256) -> Result<Option<Found>, Refused> {
+pub async fn find(gate: &Gate, grant: &Grant, oid: &Sha256, into: &[Compartment]) -> Result<Option<Found>, Refused> {
     let parts = grant.repo()?.parts();
     if let Some((inbox, _)) = &parts.inbox
         && let Some(upload) = gate.catalog.upload(parts.id, inbox, oid, &grant.parts().principal).await?
     {
         return Ok(Some((upload.object, upload.header, upload.size, None)));
     }
+    let mut found = None;
     for part in &parts.compartments {
         if let Some((object, header, size)) = gate.catalog.content(parts.id, part.compartment, &part.keys, oid).await? {
-            return Ok(Some((object, header, size, Some(part.compartment))));
+            let from = Some(part.compartment);
+            found = Some((object, header, size, from));
+            if into.iter().all(|to| comes(parts, from, *to)) {
+                break;
+            }
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// Whether what lies in a compartment comes into another without being sent again. The keeper says so, and judges it itself.
+pub fn comes(parts: &RepoParts, from: Option<Compartment>, to: Compartment) -> bool {
+    from.is_none_or(|from| from == to || !parts.kept.contains(&from) || parts.kept.contains(&to))
 }
 
 fn unknown(oid: &Sha256) -> Refused {

@@ -7,10 +7,10 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 use strongroom_domain::limits::FILE_BYTES_MAX;
-use strongroom_domain::{Action, Sha256};
+use strongroom_domain::{Action, Compartment, Sha256};
 use strongroom_protocol::{Credential, Grant, Purpose, SecretText, Target};
 
-use super::commit::find;
+use super::commit::{comes, find};
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::intake::{Intake, check_room, keep};
@@ -83,10 +83,16 @@ async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) 
         let error = value!({"code": 422, "message": format!("an object has at most {FILE_BYTES_MAX} bytes")});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
-    if find(gate, grant, &oid).await?.is_some() {
+    // By the paths that were announced at this length: where it may not come by its hash alone, its bytes are asked for.
+    let parts = grant.repo()?.parts();
+    let into = gate.announced.of(&grant.parts().principal, parts.id, size);
+    let found = find(gate, grant, &oid, &into).await?;
+    let kept = |from: Option<Compartment>| from.is_some_and(|from| parts.kept.contains(&from));
+    let is_here = |from| if into.is_empty() { !kept(from) } else { into.iter().all(|to| comes(parts, from, *to)) };
+    if found.is_some_and(|(.., from)| is_here(from)) {
         return Ok(value!({"oid": oid.to_string(), "size": size}));
     }
-    if let Err(refused) = check_room(gate, grant.repo()?.parts(), size).await {
+    if let Err(refused) = check_room(gate, parts, size).await {
         let error = value!({"code": refused.status.as_u16(), "message": refused.message});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }
@@ -97,7 +103,7 @@ async fn offer_upload(gate: &Gate, call: &Call, grant: &Grant, object: &Object) 
 async fn offer_download(gate: &Gate, call: &Call, grant: &Grant, object: &Object) -> Result<Value, Refused> {
     let (oid, size) = (object.oid, object.size);
     // A hash names an object of any commit: a share has one, and its files are asked for by path.
-    if grant.repo()?.parts().share.is_some() || find(gate, grant, &oid).await?.is_none() {
+    if grant.repo()?.parts().share.is_some() || find(gate, grant, &oid, &[]).await?.is_none() {
         let error = value!({"code": 404, "message": "no such object here"});
         return Ok(value!({"oid": oid.to_string(), "size": size, "error": error}));
     }

@@ -90,6 +90,9 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
             return Err(Refused::new(axum::http::StatusCode::FORBIDDEN, text));
         }
         let large = *size > 0 && (*size >= LARGE_BYTES || large_kinds.fit(path) || sample.contains(&0));
+        if large {
+            gate.announced.add(&grant.parts().principal, repo.parts().id, *size, gate.compartment(path));
+        }
         let mut line = value!({
             "path": path.as_str(), "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": ignored.fit_below(path),
         });

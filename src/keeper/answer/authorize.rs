@@ -253,6 +253,7 @@ impl Core {
             quota: state.quotas.get(&repo.namespace).copied(),
             shared: keys.part(Part::Shared).meta.clone(),
             compartments: compartments.iter().map(part).collect(),
+            kept: self.dual.rule.share.clone(),
             inbox: (action == Action::RepoWrite).then(inbox),
             purpose,
             share: None,

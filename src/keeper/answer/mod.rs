@@ -18,6 +18,7 @@ mod partner;
 mod people;
 mod publish;
 mod quota;
+mod relabel;
 mod repo;
 pub(crate) mod review;
 mod rotate;
@@ -53,7 +54,7 @@ impl Core {
             Request::Open { grant, object, start, end } => self.answer_open(grant, object, start..end).await,
             Request::Recover { grant, object } => self.answer_recover(grant, object).await,
             Request::DeliverSealed { grant, object } => self.answer_deliver_sealed(grant, object).await,
-            Request::Rewrap { grant, envelopes } => self.answer_rewrap(grant, envelopes),
+            Request::Rewrap { grant, envelopes } => self.answer_rewrap(grant, envelopes).await,
             Request::Delivered { grant, path, start, end, bytes, complete } => {
                 self.answer_delivered(grant, path, start..end, bytes, complete).await
             }

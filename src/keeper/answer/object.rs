@@ -1,10 +1,10 @@
-//! `Open`, `Recover`, `Rewrap`: what opens under a grant that lives.
+//! `Open`, `Recover`: what opens under a grant that lives.
 
 use std::ops::Range;
 
 use strongroom_domain::{Action, Compartment};
 use strongroom_envelope::{Header, Identity, Recipient};
-use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Rewrapped, Secret, SecretText};
+use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Secret, SecretText};
 
 use super::authorize::writes;
 use super::rotate_repo::{MOMENT_S, is_of_now};
@@ -17,9 +17,6 @@ use crate::log::Record;
 use crate::policy::Question;
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
-
-/// Envelopes of one `Rewrap`, at most: as many as a commit has files.
-const REWRAP_MAX: usize = 20_000;
 
 impl Core {
     /// The grant, where it still holds: not released, its token and repository not stopped, and allowed by the policy of
@@ -143,30 +140,6 @@ impl Core {
         let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
         record.piece = self.piece(live, part, &key, object, 0..object.size);
         Ok(Header::seal(&key, &[to]).map_err(invalid)?.as_bytes().to_vec())
-    }
-
-    pub(super) fn answer_rewrap(&self, grant: GrantId, envelopes: Vec<Rewrapped>) -> Result<Reply, Refusal> {
-        let state = self.state.read();
-        let live = self.live(&state, grant)?;
-        if live.action != Action::RepoWrite || envelopes.len() > REWRAP_MAX {
-            return Err(Refusal::NotFound);
-        }
-        let keys = self.keys_of(&state, &live)?;
-        drop(state);
-        let rewrap = |(header, from, part): &Rewrapped| {
-            if !live.compartments.contains(part) || from.is_some_and(|from| !live.compartments.contains(&from)) {
-                return Err(Refusal::NotFound);
-            }
-            // What is moved to another compartment is read there.
-            if let Some(from) = from.filter(|from| from != part) {
-                self.witnesses.check(from, now_ms())?;
-            }
-            let from = &keys.part(from.map_or(Part::Inbox, Part::Compartment)).identity;
-            let to = keys.part(Part::Compartment(*part)).recipient.clone();
-            let header = Header::parse(header).and_then(|header| header.rewrap(from, &[to]));
-            header.map(|header| header.as_bytes().to_vec()).map_err(|error| Refusal::Invalid(error.to_string()))
-        };
-        Ok(Reply::Envelopes(envelopes.iter().map(rewrap).collect::<Result<_, _>>()?))
     }
 }
 

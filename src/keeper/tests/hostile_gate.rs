@@ -34,7 +34,7 @@ async fn a_reading_grant_opens_its_own_repository_and_nothing_else() {
     assert!(matches!(gate.open(&one, docs(&one), 0..11).await, Err(Refusal::Invalid(_))), "more than there is");
     let inbox = ObjectRef { compartment: None, ..docs(&one) };
     assert_eq!(gate.open(&one, inbox, 0..10).await.err(), Some(Refusal::NotFound), "the inbox");
-    let envelopes = vec![(docs(&one).envelope, Some(Compartment::Docs), Compartment::Docs)];
+    let envelopes = vec![(docs(&one), Compartment::Docs)];
     assert!(gate.rewrap(&one, envelopes).await.is_err(), "re-wrapping is writing");
     assert!(gate.recover(&one, docs(&one)).await.is_err(), "the glass is not for readers");
     assert!(gate.metrics(&one).await.is_err(), "the numbers are for whoever may read them");
@@ -54,6 +54,25 @@ async fn grants_to_create_to_write_and_to_manage_open_no_content() {
         let grant = house.grant(&gate, action, "one").await;
         assert!(gate.open(&grant, docs(&grant), 0..10).await.is_err(), "{action}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_of_weights_is_made_one_of_docs_for_nobody_whatever_the_gate_says_of_it() {
+    let house = house("relabel").await;
+    let gate = house.gate().await;
+    let _made = house.repo(&gate, "one").await;
+    let grant = house.grant(&gate, Action::RepoWrite, "one").await;
+    let weights = grant.repo().expect("a repository").part(Compartment::Weights).expect("weights").recipient.clone();
+    let weights = object(Some(Compartment::Weights), &weights);
+    let rewrap = async |object: ObjectRef, to| gate.rewrap(&grant, vec![(object, to)]).await;
+    assert!(matches!(rewrap(weights.clone(), Compartment::Docs).await, Err(Refusal::Forbidden(_))));
+    // Of another compartment, or of the inbox, it does not open.
+    for said in [Some(Compartment::Docs), Some(Compartment::Code), None] {
+        let said = ObjectRef { compartment: said, ..weights.clone() };
+        assert!(matches!(rewrap(said, Compartment::Docs).await, Err(Refusal::Invalid(_))));
+    }
+    assert!(rewrap(weights, Compartment::Data).await.is_ok());
+    assert!(rewrap(docs(&grant), Compartment::Weights).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

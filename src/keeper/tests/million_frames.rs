@@ -192,7 +192,7 @@ fn frame(dice: &mut Dice, loot: &Loot, seen: &[GrantId]) -> Request {
         6..=9 => Request::Open { grant, object, start, end },
         10 => Request::Recover { grant, object },
         11 => Request::DeliverSealed { grant, object },
-        12 => Request::Rewrap { grant, envelopes: vec![(object.envelope, object.compartment, part)] },
+        12 => Request::Rewrap { grant, envelopes: vec![(object, part)] },
         13 => Request::Delivered { grant, path, start, end, bytes: dice.below(1 << 40), complete: start > end },
         14 => Request::Absent { grant, path: "logs/a.txt".to_owned() },
         15 => Request::Wrote {

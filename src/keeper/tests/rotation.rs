@@ -63,7 +63,7 @@ async fn what_was_being_read_at_the_switch_opens_until_the_old_secret_is_deleted
     for grant in [&writes, &glass] {
         assert!(matches!(wrote(&gate, grant).await, Err(Refusal::Later(_))));
     }
-    let envelopes = vec![(before.envelope.clone(), Some(Compartment::Docs), Compartment::Docs)];
+    let envelopes = vec![(before.clone(), Compartment::Docs)];
     assert!(matches!(gate.rewrap(&writes, envelopes).await, Err(Refusal::Later(_))));
     let inbox = ObjectRef { compartment: None, ..before.clone() };
     assert!(matches!(gate.open(&writes, inbox, 0..10).await, Err(Refusal::Later(_))));
