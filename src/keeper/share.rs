@@ -160,8 +160,9 @@ impl Share {
 
     /// What the gate is told of it.
     pub fn shared(&self) -> Shared {
-        let ShareBody { commit, revision, follow, paths, .. } = &self.body;
-        Shared { commit: *commit, revision: revision.clone(), follow: *follow, paths: paths.clone() }
+        let ShareBody { commit, revision, follow, paths, recipient, .. } = &self.body;
+        let (revision, paths) = (revision.clone(), paths.clone());
+        Shared { commit: *commit, revision, follow: *follow, paths, sealed: recipient.is_some() }
     }
 
     /// Whether the gate asks for what it was told to show. A second look: the wall is the compartment's key.

@@ -153,6 +153,8 @@ pub struct Shared {
     pub follow: bool,
     /// The only paths, where there are any.
     pub paths: PathGlobs,
+    /// Whether nothing of a file's content leaves in the clear.
+    pub sealed: bool,
 }
 
 /// Hex digits of a commit that are enough to ask by.
@@ -181,7 +183,8 @@ mod tests {
     #[test]
     fn a_share_answers_to_its_own_names_and_to_main() {
         let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
-        let shared = Shared { commit, revision: "v1.0".parse().unwrap(), follow: false, paths: PathGlobs::default() };
+        let (revision, paths) = ("v1.0".parse().unwrap(), PathGlobs::default());
+        let shared = Shared { commit, revision, follow: false, paths, sealed: false };
         let answers = |text: &str| shared.answers(&text.parse().unwrap(), commit);
         for name in ["main", "refs/heads/main", "v1.0", "refs/tags/v1.0", "0123", "01234567", &commit.to_string()] {
             assert!(answers(name), "{name}");

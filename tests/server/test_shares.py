@@ -710,6 +710,27 @@ def test_no_file_key_leaves_the_keeper_for_a_sealed_share(sealed, analyst, owner
     same(hidden, missing)
 
 
+def test_nothing_that_a_card_says_is_shown_through_a_sealed_share(server, owner, tmp_path):
+    card = b"---\nlicense: wombat-licence\nlibrary_name: wombat-library\ntags: [wombat-tag]\nmodel-index: [{name: wombat}]\n---\n# words\n"
+    owner.http("POST", "/api/repos/create", {"name": "sealed-card", "organization": "admin"})
+    commit(owner, "admin/sealed-card", {"README.md": card})
+    server.person("card-partner")
+    made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True)
+    owner.strongroom("user", "recipient", "card-partner", re.search(r"age1[a-z0-9]+", made.stderr + made.stdout)[0])
+    plain = share(owner, "admin/sealed-card@main", "card-partner", compartments="docs")
+    held = share(owner, "admin/sealed-card@main", "card-partner", "--sealed", compartments="docs")
+    at = "/api/models/admin/sealed-card"
+    paths = [at, f"{at}?blobs=true", f"{at}/revision/main", f"{at}?expand=cardData&expand=tags&expand=model-index&expand=library_name"]
+    for path in [*paths, "/api/models?full=true&cardData=true"]:
+        assert b"wombat" in plain.http("GET", path).body, path
+        answer = held.http("GET", path)
+        assert answer.status == 200 and b"sealed-card" in answer.body and b"wombat" not in answer.body, (path, answer.body)
+    for path in [f"{at}/tree/main?expand=true", f"{at}/commits/main", "/admin/sealed-card/resolve/main/README.md"]:
+        assert b"wombat" not in held.http("GET", path).body, path
+    # Nor is it found by what its card says.
+    assert len(plain.http("GET", "/api/models?filter=wombat-tag").json()) == 1 and held.http("GET", "/api/models?filter=wombat-tag").json() == []
+
+
 def test_only_a_sealed_share_is_delivered_sealed(partner, owner, repo):
     path = "/api/strongroom/v1/sealed/model/admin/{}/main/README.md"
     assert partner.http("GET", path.format("llm")).status == 403 and owner.http("GET", path.format("llm")).status == 403

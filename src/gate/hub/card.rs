@@ -2,6 +2,7 @@
 //! (huggingface.co/docs/hub/model-cards#model-card-metadata)
 
 use serde_json::{Map, Value};
+use strongroom_protocol::RepoGrant;
 use strongroom_storage::View;
 
 use crate::refused::Refused;
@@ -35,11 +36,14 @@ pub fn facts(content: &str) -> Option<String> {
     Some(card.to_string()).filter(|text| text.len() <= FACTS_BYTES_MAX)
 }
 
-/// The card of a commit, for who may read its compartment.
+/// The card of a commit, for who may read its compartment. What it says is content of a file: a sealed share shows none of it.
 ///
 /// # Errors
 /// Whatever the catalogue says.
-pub async fn of(view: &View<'_>) -> Result<Option<Value>, Refused> {
+pub async fn of(repo: RepoGrant<'_>, view: &View<'_>) -> Result<Option<Value>, Refused> {
+    if repo.parts().share.as_ref().is_some_and(|shared| shared.sealed) {
+        return Ok(None);
+    }
     let file = view.file(&"README.md".parse()?).await?;
     let facts = file.and_then(|(_, file)| file.facts);
     Ok(facts.and_then(|text| serde_json::from_str(&text).ok()))

@@ -19,7 +19,7 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
     let view = view(&gate, repo, &commit);
     // Clients of before 1.0 know the files of a snapshot from here alone: all of them.
     let files = view.list(None, true, None, usize::MAX).await?.unwrap_or_default().items;
-    let card = super::card::of(&view).await?;
+    let card = super::card::of(repo, &view).await?;
     let mut shown = describe::repo(repo, &commit, Some(&files), card, call.flag("blobs"));
     // With `expand`, only what is asked for.
     let wanted: Vec<&str> = call.queries("expand").collect();

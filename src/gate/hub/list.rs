@@ -103,6 +103,6 @@ async fn row(gate: &Gate, call: &Call, listed: &Listed, head: Commit) -> Result<
         true => view.list(None, true, None, usize::MAX).await?.map(|page| page.items),
         false => None,
     };
-    let card = super::card::of(&view).await?;
+    let card = super::card::of(repo, &view).await?;
     Ok(describe::repo(repo, &commit, files.as_deref(), card, false))
 }
