@@ -20,10 +20,26 @@ pub enum Deed {
     Command(Box<AdminCommand>),
     /// To delete this repository; once it is approved, whoever asked does it.
     Delete(u64),
-    /// To take objects of these compartments out of this repository; the same.
+    /// To take some object of these compartments out of this repository: what was asked for before its path was said with it.
+    /// Approved, it opens nothing.
     Recover(u64, Vec<Compartment>),
     /// To move this repository out of this namespace, to this name; once it is approved, whoever asked does it.
     Move(u64, u64, RepoName),
+    /// To take one object out of a repository; the same. New deeds come last: what is stored is read by number.
+    RecoverAt(Recovery),
+}
+
+/// What break-glass is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The repository.
+    pub repo: u64,
+    /// In which whoever asked may break the glass; the object is in one of them.
+    pub compartments: Vec<Compartment>,
+    /// The revision, as it was written.
+    pub revision: Option<String>,
+    /// The path.
+    pub path: Option<String>,
 }
 
 impl Deed {

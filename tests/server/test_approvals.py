@@ -311,7 +311,7 @@ def test_break_glass_needs_two_who_may_break_it(make_server, tmp_path):
     server = make_server(policies(tmp_path / "policies", window_s=4))
     first = server.owner
     first.http("POST", "/api/repos/create", {"name": "llm", "organization": "admin"})
-    commit(first, "admin/llm", FILES)
+    commit(first, "admin/llm", {**FILES, "more.safetensors": b"more weights"})
     breaker, other, reader = (server.person(name) for name in ("breaker", "other", "reader"))
     for name in ("breaker", "other"):
         first.strongroom("role", "allow", name, "key.recover", "--compartment", "weights", "--namespace", "admin")
@@ -320,10 +320,18 @@ def test_break_glass_needs_two_who_may_break_it(make_server, tmp_path):
     number = waits(breaker, *recover)
     assert not out.exists()
     other = claimed(server, other)
+    told = other.strongroom("approval", "show", number)["what"]
+    assert told == "key.recover model admin/llm: model.safetensors at main, in one of: weights"
     assert number not in approvals(reader)
     reader.strongroom("approval", "approve", number, fails=True)
     waits(breaker, *recover)
     other.strongroom("approval", "approve", number)
+    # What was approved is that path at that revision, and nothing else that lies with it.
+    where = ["--out", tmp_path / "more.age", "--identity-out", tmp_path / "more.txt"]
+    another = waits(breaker, "key", "recover", "--repo", "admin/llm", "--path", "more.safetensors", *where)
+    at = first.http("GET", "/api/models/admin/llm").json()["sha"]
+    elsewhere = waits(breaker, "key", "recover", "--repo", "admin/llm", "--revision", at, "--path", "model.safetensors", *where)
+    assert len({number, another, elsewhere}) == 3 and not (tmp_path / "more.age").exists()
     breaker.strongroom(*recover)
     opened = subprocess.run(["age", "-d", "-i", identity, out], capture_output=True, check=True).stdout
     assert opened == FILES["model.safetensors"]

@@ -11,7 +11,7 @@ use strongroom_protocol::{ApprovalCommand, Refusal};
 use super::admin::Outcome;
 use super::authorize::{compartments, may};
 use super::people::time;
-use crate::act::{Act, ActChange, Decision, Deed};
+use crate::act::{Act, ActChange, Decision, Deed, Recovery};
 use crate::change::Change;
 use crate::credential::Subject;
 use crate::dual::{hands, lives, names};
@@ -154,7 +154,7 @@ impl Core {
         let subject_before = record.subject.take();
         let (mut shown, mut changes) = match &act.deed {
             Deed::Command(command) => self.run(state, &asker, command, record)?,
-            Deed::Delete(_) | Deed::Move(..) | Deed::Recover(..) => {
+            Deed::Delete(_) | Deed::Move(..) | Deed::Recover(..) | Deed::RecoverAt(_) => {
                 let until = record.time_ms.saturating_add(self.dual.rule.window_ms);
                 (json!({"done_by": names(state, &[act.principal.0].into()), "until": time(until)}), Vec::new())
             }
@@ -199,10 +199,11 @@ impl Core {
             Deed::Delete(repo) | Deed::Move(repo, ..) => {
                 namespace(repo).is_some_and(|at| may(state, subject, Action::RepoDelete, Some(at), Some(*repo)))
             }
-            Deed::Recover(repo, parts) => namespace(repo).is_some_and(|at| {
-                let own = compartments(state, subject, Action::KeyRecover, Some(at), Some(*repo));
-                parts.iter().all(|part| own.contains(part))
-            }),
+            Deed::Recover(repo, parts) | Deed::RecoverAt(Recovery { repo, compartments: parts, .. }) => namespace(repo)
+                .is_some_and(|at| {
+                    let own = compartments(state, subject, Action::KeyRecover, Some(at), Some(*repo));
+                    parts.iter().all(|part| own.contains(part))
+                }),
         }
     }
 
@@ -220,6 +221,12 @@ impl Core {
             Deed::Command(command) => command.word().to_owned(),
             Deed::Delete(id) => format!("repo.delete {}", repo(id)),
             Deed::Recover(id, _) => format!("key.recover {}", repo(id)),
+            Deed::RecoverAt(Recovery { repo: id, compartments, revision, path }) => {
+                let text = |text: &Option<String>| text.as_deref().unwrap_or("?").to_owned();
+                let parts: Vec<&str> = compartments.iter().map(|part| part.word()).collect();
+                let of = format!("{} at {}, in one of: {}", text(path), text(revision), parts.join(" "));
+                format!("key.recover {}: {of}", repo(id))
+            }
             Deed::Move(id, _, to) => format!("repo.move {} to {to}", repo(id)),
         };
         let mut shown = json!({

@@ -8,7 +8,7 @@ use strongroom_protocol::{Call, Credential, GrantParts, PartKeys, Purpose, Refus
 
 use super::rotate_repo::CLOSED_S;
 use super::{about, cut};
-use crate::act::Deed;
+use crate::act::{Deed, Recovery};
 use crate::credential::{Subject, authenticate, in_scope};
 use crate::decoy;
 use crate::grants::Live;
@@ -94,7 +94,7 @@ impl Core {
         };
         let allowed = match judge().await {
             Ok(allowed) if action == Action::KeyRecover && self.dual.recovering() => {
-                self.recovery(&call, credential.as_ref(), allowed).await?
+                self.recovery(&call, credential.as_ref(), allowed, &target).await?
             }
             Err(Refusal::Later(_)) if self.let_writes_go_on().await? => judge().await?,
             allowed => allowed?,
@@ -112,8 +112,17 @@ impl Core {
         call: &Call,
         credential: Option<&Credential>,
         allowed: Allowed,
+        target: &Target,
     ) -> Result<Allowed, Refusal> {
-        let deed = Deed::Recover(allowed.repo.unwrap_or(NOBODYS), allowed.compartments.clone());
+        // What is approved is this path at this revision, and no other.
+        let (revision, path) = match target {
+            Target::Repo { revision, path, .. } => {
+                (revision.as_deref().map(|text| cut(text, 256)), path.as_deref().map(|text| cut(text, 1024)))
+            }
+            _ => (None, None),
+        };
+        let (repo, compartments) = (allowed.repo.unwrap_or(NOBODYS), allowed.compartments.clone());
+        let deed = Deed::RecoverAt(Recovery { repo, compartments, revision: revision.clone(), path: path.clone() });
         if self.is_open(&self.state.read(), allowed.subject.principal, &deed) {
             return Ok(allowed);
         }
@@ -123,6 +132,7 @@ impl Core {
             record.repo_id = allowed.repo;
             let repo = allowed.repo.and_then(|id| state.repos.get(&id)).ok_or(Refusal::NotFound)?;
             (record.kind, record.repo) = (Some(repo.kind.to_string()), Some(repo.name.to_string()));
+            (record.revision, record.path) = (revision.clone(), path.clone());
             let (refusal, changes) = self.wait(state, &subject, deed.clone(), "break-glass recovery", record)?;
             Ok((Err(refusal), changes))
         })
