@@ -198,8 +198,25 @@ def test_approval_makes_a_share_with_its_terms_its_end_and_its_compartments_and_
     # It ends as any share does, and then is asked for anew.
     owner.strongroom("share", "revoke", held.share_id)
     assert held.http("GET", README).status == 401
+    # She may still know of it: it was disclosed to her.
+    assert asker.strongroom("access", "mine")["requests"][0]["over"] == "share revoked"
     assert "revoked" in asker.strongroom("access", "token", "admin/llm", fails=True).stderr
     assert asker.http("POST", ASK, {}).json()["status"] == "pending"
+
+
+def test_a_share_that_is_over_tells_nobody_of_its_repository(server, owner, repo):
+    asker = known(server, owner, "passing")
+    asker.strongroom("access", "ask", "admin/llm")
+    made = owner.strongroom("access", "approve", "admin/llm", "--to", "passing", "--compartments", "docs", "--expires", "1h")
+    owner.strongroom("access", "conceal", "admin/llm", "--from", "passing")
+    # As long as it is read, whoever reads it knows of it.
+    assert [row["share"] for row in asker.strongroom("access", "mine")["requests"]] == [made["id"]]
+    assert taken(asker).http("GET", README).status == 200
+    owner.strongroom("share", "revoke", str(made["id"]))
+    assert asker.strongroom("access", "mine")["requests"] == []
+    for verb in ("token", "ask", "withdraw"):
+        told, missing = (asker.strongroom("access", verb, name, fails=True).stderr for name in ("admin/llm", "admin/no-such"))
+        assert told == missing, verb
 
 
 def test_nobody_gives_more_than_they_read_themselves_and_only_to_who_asked(server, owner, repo):

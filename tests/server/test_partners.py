@@ -124,6 +124,19 @@ def test_the_people_of_a_partner_fetch_what_is_shared_with_it_each_with_a_token_
     assert mine["partner"] == room.name and [each["share"] for each in mine["shares"]] == [int(room.share)]
 
 
+def test_who_comes_to_a_partner_later_learns_no_name_of_what_it_had_before(server, owner, repo):
+    make(owner, "gone-by", {"README.md": b"words"})
+    room = Room(server, "turning", at="admin/gone-by@main", shared=("--compartments", "docs"))
+    owner.strongroom("share", "revoke", room.share)
+    owner.strongroom("repo", "move", "admin/gone-by", "admin/wombat")
+    later = server.person("turning-later")
+    owner.strongroom("partner", "add", "turning", "turning-later")
+    for person in (later, room.plain[0]):
+        assert person.strongroom("access", "mine")["shares"] == []
+        told = [person.strongroom("access", "token", name, fails=True).stderr for name in ("admin/wombat", "admin/gone-by", "admin/no-such")]
+        assert told[0] == told[1] == told[2]
+
+
 def test_what_a_share_allows_is_counted_for_all_people_of_a_partner_together_and_terms_for_each(server, owner, repo, tmp_path):
     terms = tmp_path / "terms.txt"
     terms.write_text("Do not pass it on.")

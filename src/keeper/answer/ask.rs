@@ -79,7 +79,8 @@ impl Core {
 
     pub(super) fn asks_mine(&self, state: &State, subject: &Subject) -> (Value, Vec<Change>) {
         let mine = state.asks.iter().filter(|(_, ask)| ask.principal == subject.principal);
-        let mine = mine.filter(|(_, ask)| knows(state, subject, ask.repo, ask.share().is_some()));
+        let held = |id: u64| state.shares.get(&id).is_some_and(|share| share.over(id, state, now_ms()).is_none());
+        let mine = mine.filter(|(_, ask)| knows(state, subject, ask.repo, ask.share().is_some_and(held)));
         let mine = mine.map(|(id, ask)| {
             let share = ask.share().and_then(|id| Some((id, state.shares.get(&id)?)));
             let mut told = shown(state, *id, ask);
@@ -91,7 +92,8 @@ impl Core {
         // What their organisation holds, they may take a token of.
         if let Some((partner, found)) = state.partners.of(subject.principal.0) {
             let held = state.shares.iter().filter(|(_, share)| share.partner() == Some(partner));
-            let held = held.filter(|(_, share)| knows(state, subject, share.repo, true));
+            let held = held
+                .filter(|(id, share)| knows(state, subject, share.repo, share.over(**id, state, now_ms()).is_none()));
             let held = held.map(|(id, share)| {
                 let repo = state.repos.get(&share.repo);
                 json!({"share": id, "repo": repo.map(|repo| repo.name.to_string()),
@@ -122,6 +124,8 @@ impl Core {
         let asked = asked.and_then(|id| Some((id, state.shares.get(&id)?)));
         let asked = asked.filter(|(_, share)| share.is_with(by.principal, state));
         let living = asked.filter(|(id, share)| share.over(*id, state, record.time_ms).is_none());
+        // One that is over tells nothing, but to whom the repository was disclosed.
+        let asked = asked.filter(|_| knows(state, by, known, false));
         let shared = living.or_else(|| through_partner(state, by, known, record.time_ms)).or(asked);
         let (share_id, share) = shared.ok_or(Refusal::NotFound)?;
         super::share::about(state, share_id, record);
@@ -155,7 +159,8 @@ fn through_partner<'a>(state: &'a State, by: &Subject, repo: u64, now_ms: i64) -
     })
 }
 
-/// Whether the repository is there and, as far as the token goes, the asker may know that. Whoever has a share of it does.
+/// Whether the repository is there and, as far as the token goes, the asker may know that. Whoever has a share of it that is not
+/// over does.
 fn knows(state: &State, subject: &Subject, repo: u64, shared: bool) -> bool {
     let found = state.repos.get(&repo).filter(|repo| repo.deleted_ms.is_none());
     let namespace = found.map(|repo| repo.namespace);
