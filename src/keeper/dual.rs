@@ -47,7 +47,10 @@ impl Dual {
         let gives = |line: &Line| line.allow && self.actions.contains(&line.action);
         match change {
             Change::Share(ShareChange::Made(_, share)) => shares(share),
-            Change::Share(ShareChange::Lives(id, _)) => state.shares.get(id).and_then(shares),
+            // To end it sooner gives nothing.
+            Change::Share(ShareChange::Lives(id, life_ms)) => {
+                state.shares.get(id).filter(|share| *life_ms > share.life_ms).and_then(shares)
+            }
             Change::Assign(held) if self.rule.roles.contains(&held.role) => {
                 // A namespace that is founded with it holds nothing yet.
                 let founded = |change: &Change| matches!((change, held.place), (Change::Namespace(id, _), Place::Namespace(place)) if *id == place);

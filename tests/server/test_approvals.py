@@ -1,11 +1,13 @@
 """The two-person rule: what hurts most takes effect only when a second person with the same right agrees."""
 
 import subprocess
+import threading
 import time
 
 import pytest
 
 from conftest import Person, commit, policies, waiting
+from fleet import fleet_with
 
 FILES = {"README.md": b"words", "model.safetensors": b"weights" * 40, "data/people.csv": b"a,b\n"}
 
@@ -134,8 +136,11 @@ def test_to_prolong_such_a_share_waits_too(house):
     number = waits(house.anna, "share", "extend", made["id"], "--expires", "2d")
     assert house.anna.strongroom("share", "show", made["id"])["ends"] == before
     house.otto.strongroom("approval", "approve", number)
-    assert house.anna.strongroom("share", "show", made["id"])["ends"] > before
-    # To end it, one is enough.
+    longer = house.anna.strongroom("share", "show", made["id"])["ends"]
+    assert longer > before
+    # To shorten it, one is enough, and to end it.
+    assert house.anna.strongroom("share", "extend", made["id"], "--expires", "1d")["ends"] < longer
+    assert waits(house.anna, "share", "extend", made["id"], "--expires", "2d")
     house.anna.strongroom("share", "revoke", made["id"])
 
 
@@ -369,3 +374,32 @@ def test_a_token_is_exchanged_once_and_whoever_does_it_in_anothers_place_is_foun
     number = waits(first, "user", "unclaim", "carla")
     renewed.strongroom("approval", "approve", number)
     assert claimed(server, handed).http("GET", "/api/whoami-v2").status == 200
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    yield from fleet_with(tmp_path_factory, "llm", FILES)
+
+
+def test_an_act_that_two_replicas_approve_at_once_takes_effect_once(fleet):
+    first, people = fleet.owner, []
+    for name in ("anna", "otto", "pavel"):
+        people.append(claimed(fleet, fleet.person(name, ("maintainer", "admin"))))
+    fleet.person("pia")
+    anna, *approvers = people
+    for turn in range(6):
+        number = waits(fleet.at(anna, fleet.servers[turn % 2]), *SHARE, "weights", "--max-downloads", str(turn + 1))
+        told, ready = [], threading.Barrier(4)
+
+        def approve(person, server):
+            ready.wait()
+            told.append(fleet.at(person, server).http("POST", "/api/strongroom/v1/approval", {"Approval": {"Approve": {"id": int(number)}}}))
+
+        doers = [threading.Thread(target=approve, args=(person, server)) for person in approvers for server in fleet.servers]
+        [doer.start() for doer in doers]
+        [doer.join() for doer in doers]
+        assert sorted(answer.status for answer in told) == [200, 409, 409, 409], [answer.body for answer in told]
+        made = [share for share in first.strongroom("share", "list")["shares"] if share["max_downloads"] == turn + 1]
+        assert len(made) == 1
+    done = [one for one in records(first, "--action", "approval.approve") if one["outcome"] == "allowed" and one["principal"] in ("otto", "pavel")]
+    assert len(done) == 6
