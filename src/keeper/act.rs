@@ -194,3 +194,23 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64
     }
     Ok(acts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_before_paths_were_said_is_read_still_and_is_no_wish_of_now() {
+        let stored = b"\x02\x07\x01\x07weights";
+        let old: Deed = postcard::from_bytes(stored).unwrap();
+        assert!(matches!(&old, Deed::Recover(7, parts) if parts == &[Compartment::Weights]));
+        let (principal, path) = (PrincipalId(1), Some("model.safetensors".to_owned()));
+        let act = Act { principal, token: 1, deed: old, asked_ms: 0, ends_ms: 1, decided: None };
+        let at = |path| Recovery { repo: 7, compartments: vec![Compartment::Weights], revision: None, path };
+        assert!(!act.is_same(principal, &Deed::RecoverAt(at(path.clone()))));
+        let act = Act { deed: Deed::RecoverAt(at(path.clone())), ..act };
+        assert!(
+            act.is_same(principal, &Deed::RecoverAt(at(path))) && !act.is_same(principal, &Deed::RecoverAt(at(None)))
+        );
+    }
+}
