@@ -301,8 +301,9 @@ def test_break_glass_gives_an_age_file_that_the_stock_age_opens(server, owner, r
     opened = subprocess.run(["age", "-d", "-i", identity, out], capture_output=True, check=True).stdout
     assert opened == FILES["model.safetensors"]
     # That identity opens this object alone.
-    second = ["key", "recover", "--repo", repo, "--path", "README.md", "--out", tmp_path / "r.age"]
-    glass.strongroom(*second, "--identity-out", tmp_path / "r.txt")
+    second = ["key", "recover", "--repo", repo, "--path", "README.md", "--out", tmp_path / "r.age", "--identity-out", tmp_path / "r.txt"]
+    server.second().strongroom("approval", "approve", waiting(glass.strongroom(*second, fails=True).stderr))
+    glass.strongroom(*second)
     wrong = subprocess.run(["age", "-d", "-i", identity, tmp_path / "r.age"], capture_output=True)
     assert wrong.returncode != 0
     found = owner.strongroom("audit", "search", "--action", "object.recover", "--principal", "breaker")["records"]
