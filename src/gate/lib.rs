@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod intake;
 mod metrics;
+mod payload;
 mod refused;
 mod routes;
 mod sandbox;

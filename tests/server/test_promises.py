@@ -502,15 +502,15 @@ def test_a_budget_ends_the_reading(make_server, tmp_path):
 class SlowDownload(threading.Thread):
     """Reads on as long as bytes come, slowly."""
 
-    def __init__(self, person, path):
+    def __init__(self, person, path, body=None):
         super().__init__(daemon=True)
-        self.person, self.path, self.bytes = person, path, 0
+        self.person, self.path, self.body, self.bytes = person, path, body, 0
         self.start()
         while self.bytes == 0:
             time.sleep(0.01)
 
     def run(self):
-        with self.person.slowly(self.path) as connection:
+        with self.person.slowly(self.path, self.body) as connection:
             try:
                 connection.settimeout(5)
                 while piece := connection.recv(16384):

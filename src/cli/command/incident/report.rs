@@ -75,7 +75,10 @@ pub fn report(header: &Header) -> String {
         };
         let from = text(&read["addresses"]);
         let (path, part) = (text(&read["path"]), text(&read["compartment"]));
-        let opened = times(&read["opened"]);
+        let mut opened = times(&read["opened"]);
+        if !read["opened_before"].is_null() {
+            opened += &format!(", and sent of what was opened before {}", times(&read["opened_before"]));
+        }
         out += &format!("    {part:<8} {path}  {} bytes, opened {opened}{open}{glass}, from {from}\n", read["bytes"]);
     }
     if rows(did, "read").next().is_none() {
