@@ -343,7 +343,8 @@ fn judge(asked: &Request, reply: &Reply, loot: &Loot, held: &mut Held) -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_gate_gets_no_grant_no_key_and_no_act_that_its_tokens_have_no_right_to() {
-    let frames: u64 = std::env::var("STRONGROOM_TEST_FRAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let frames: u64 =
+        std::env::var("STRONGROOM_TEST_FRAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let house = house("million").await;
     let loot = furnish(&house).await;
     let before = state(&house).await;
