@@ -15,6 +15,7 @@ use super::audit::moment;
 use crate::Failed;
 use crate::arguments::{AuditExport, ExportFormat};
 use crate::client::Client;
+use crate::show::json_text;
 use collector::Out;
 
 pub use syslog::alert_line;
@@ -86,15 +87,7 @@ fn size_of(logs: &Value, log: u64) -> u64 {
     each.filter(|each| each["log"] == log).find_map(|each| each["size"].as_u64()).unwrap_or(0)
 }
 
-/// JSON on one line, however its reader tells lines: serde_json escapes the control characters of ASCII, the others are escaped here.
+/// JSON on one line, however its reader tells lines.
 fn one_line(value: &Value) -> String {
-    let mut text = String::new();
-    for c in value.to_string().chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            text += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-    text
+    json_text(&value.to_string())
 }
