@@ -52,16 +52,20 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
                 let begin = page["from"].as_u64().unwrap_or(from);
                 next.insert(log, page["next"].as_u64().unwrap_or(begin));
                 let records = page["records"].as_array().map_or(&[][..], Vec::as_slice);
+                let origin = page["origin"].as_str().unwrap_or_default();
+                let missing =
+                    |number: u64| Failed(format!("record {number} of {origin} is missing: strongroom audit verify"));
                 if records.is_empty() {
+                    // There is nothing newer than was asked for; or the log is longer than what is left of it.
+                    if begin < size {
+                        return Err(missing(begin));
+                    }
                     break;
                 }
-                let origin = page["origin"].as_str().unwrap_or_default();
                 let mut lines = Vec::with_capacity(records.len());
                 for (record, expected) in records.iter().zip(begin..) {
                     if record["record"].as_u64() != Some(expected) {
-                        return Err(Failed(format!(
-                            "record {expected} of {origin} is missing: strongroom audit verify"
-                        )));
+                        return Err(missing(expected));
                     }
                     if since_ms.is_some_and(|since| record["time_ms"].as_i64().is_some_and(|time| time < since)) {
                         continue;
