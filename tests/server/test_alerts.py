@@ -350,6 +350,36 @@ def test_each_change_of_who_may_do_what_raises_an_alert_and_other_changes_do_not
     assert all(alert["principal"] == "admin" for alert in alerts(watch, "--kind", "policy")[:4])
 
 
+def test_a_share_of_weights_that_is_made_and_any_that_is_prolonged_or_ended_raises_an_alert(make_server, tmp_path):
+    server = make_server(rules(tmp_path / "policies"))
+    owner, watch = server.owner, server.person("watch", ("security", None))
+    owner.http("POST", "/api/repos/create", {"name": "x", "organization": "admin"})
+    commit(owner, "admin/x", {"a.md": b"a", "w.safetensors": b"w"})
+    server.person("partner")
+    server.second()
+    owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
+    seen = {alert["id"] for alert in alerts(watch, "--kind", "policy")}
+
+    def raised():
+        """What was raised since it was last asked."""
+        new = [alert for alert in alerts(watch, "--kind", "policy") if alert["id"] not in seen]
+        seen.update(alert["id"] for alert in new)
+        return [(alert["why"].split("(")[1].split(")")[0], alert["principal"], alert["repo"]) for alert in new]
+
+    share = ["share", "create", "admin/x@main", "--to", "partner", "--expires", "1h", "--compartments"]
+    light = owner.strongroom(*share, "docs")
+    assert raised() == [], "what anybody may read raises none"
+    heavy = server.agreed(*share, "docs,weights")
+    assert raised() == [("a share was made", "steward", "admin/x")], "whoever agreed made it"
+    for made in (light, heavy):
+        number = str(made["id"])
+        server.agreed("share", "extend", number, "--expires", "2h")
+        [(why, who, repo)] = raised()
+        assert (why, repo) == ("a share was prolonged", "admin/x") and who in ("admin", "steward")
+        owner.strongroom("share", "revoke", number)
+        assert raised() == [("a share was ended", "admin", "admin/x")]
+
+
 @pytest.mark.skipif(STORES.postgres is not None, reason="the database is locked as a file")
 def test_a_log_that_could_not_be_written_raises_an_alert_when_it_can_be_again(make_server, tmp_path):
     receiver = Receiver(tmp_path / "receiver")
