@@ -40,6 +40,11 @@ def test_a_whole_log_is_exported_from_any_record_on(analyst, form):
     assert later.returncode == 0 and later.stdout.startswith(whole.stdout.split("\n", 4)[4])
     # Of what nobody wrote yet nothing is missing.
     assert export(analyst, form, "--from", "1000000").returncode == 0
+    # A log that is not there at all is no empty one.
+    assert export(analyst, form, "--log", "1").stdout.startswith(whole.stdout)
+    for more in ([], ["--follow"]):
+        gone = export(analyst, form, "--log", "2", *more)
+        assert gone.returncode == 1 and "there is no log 2" in gone.stderr, gone.stderr
 
 
 @pytest.mark.parametrize("form", FORMATS)

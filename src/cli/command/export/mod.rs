@@ -38,7 +38,11 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
     loop {
         let logs = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
         let numbers = logs["logs"].as_array().into_iter().flatten().filter_map(|log| log["log"].as_u64());
-        for log in numbers.filter(|log| export.log.is_none_or(|only| only == *log)) {
+        let numbers: Vec<u64> = numbers.filter(|log| export.log.is_none_or(|only| only == *log)).collect();
+        if let (Some(only), true) = (export.log, numbers.is_empty()) {
+            return Err(Failed(format!("there is no log {only}: strongroom audit verify")));
+        }
+        for log in numbers {
             let size = size_of(&logs, log);
             loop {
                 // A log that another keeper began meanwhile is had from its beginning.
