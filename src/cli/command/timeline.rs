@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::show::print;
+use crate::show::{inert, print};
 
 /// Openings of one file that lie no further apart are one act, in milliseconds.
 const APART_MS: i64 = 10 * 60 * 1000;
@@ -161,12 +161,6 @@ fn line(act: &Value) -> String {
         what += &text(key).filter(|text| !text.is_empty()).map(|text| format!(" ({text})")).unwrap_or_default();
     }
     format!("{} {who}{by}{share}{from} {what}", text("first").unwrap_or_default())
-}
-
-/// What clients wrote moves no cursor and makes no line of its own.
-pub fn inert(text: &str) -> String {
-    let inert = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(inert).collect()
 }
 
 #[cfg(test)]

@@ -72,11 +72,7 @@ fn subject(state: &State, suspect: &Suspect) -> Result<Subject, Refusal> {
                 .ok_or_else(|| Refusal::Invalid(format!("no partner organisation is called '{name}'")))?;
             Ok(Subject::Partner { id, name: partner.name.clone(), people: partner.people().into_iter().collect() })
         }
-        Suspect::Address(text) => {
-            let address: std::net::IpAddr =
-                text.parse().map_err(|_| Refusal::Invalid("an address is one of IPv4 or IPv6".to_owned()))?;
-            Ok(Subject::Address { address: address.to_string() })
-        }
+        Suspect::Address(typed) => Ok(Subject::Address { address: super::audit::address(typed)? }),
     }
 }
 

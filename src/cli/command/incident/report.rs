@@ -4,7 +4,7 @@ use serde_json::Value;
 use strongroom_keeper::incident::Header;
 use strongroom_protocol::incident::Subject;
 
-use crate::command::timeline::inert;
+use crate::show::inert;
 
 fn rows<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     of[key].as_array().into_iter().flatten()
