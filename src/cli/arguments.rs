@@ -37,7 +37,7 @@ pub use partner::Partner;
 pub use people::{Line, RoleCommand, Token, User, Where};
 pub use quota::Quota;
 pub use repo::Repo;
-pub use review::Review;
+pub use review::{Listed, Review, Reviews};
 pub use seal::{Seal, Unseal};
 pub use share::{NewShare, Pull, Share, Starts};
 pub use witness::Witness;
@@ -135,9 +135,8 @@ pub enum Command {
     /// Partner organisations: create, list, show, add, remove, sponsor, confirm, end
     #[command(subcommand)]
     Partner(Partner),
-    /// Access reviews: what was given to whom, and when it was of use: list, confirm, revoke; start, rounds, show
-    #[command(subcommand)]
-    Review(Review),
+    /// Access reviews: what was given to whom, and when it was of use: list (also without a verb), confirm, revoke; start, rounds, show
+    Review(Reviews),
     /// Files of a share that is delivered sealed, opened here with one's own identity
     Pull(Pull),
     /// The log: search, timeline, who, what, verify, prove, export, checkpoint; and, on another machine, witness

@@ -12,6 +12,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::Failed;
 use crate::arguments::Remote;
+use crate::show::inert;
 
 /// A server and a credential for it.
 pub struct Client {
@@ -76,7 +77,8 @@ impl Client {
         }
         let status = answer.status();
         let body: Value = answer.body_mut().read_json().unwrap_or_default();
-        let reason = body["error"].as_str().unwrap_or(status.as_str()).to_owned();
+        // On one line: it may repeat what somebody else wrote.
+        let reason = inert(body["error"].as_str().unwrap_or(status.as_str()));
         Err(Failed(if status == StatusCode::UNAUTHORIZED { format!("{reason} (STRONGROOM_TOKEN)") } else { reason }))
     }
 

@@ -31,7 +31,8 @@ pub fn main() -> ExitCode {
     match command::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("strongroom: {error}");
+            // What a server says may be what somebody else wrote.
+            eprintln!("strongroom: {}", show::inert_lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }

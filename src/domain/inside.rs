@@ -22,6 +22,8 @@ fn is_inside_v4(address: Ipv4Addr) -> bool {
             | (192, 168, _)
             | (198, 18 | 19, _)
             | (192, 0, 0)
+            // The relays of 6to4 (RFC 7526): what is sent there goes to whoever says to be the nearest.
+            | (192, 88, 99)
             | (100, 64..=127, _)
             | (172, 16..=31, _)
     )
@@ -36,6 +38,8 @@ fn is_inside_v6(address: Ipv6Addr) -> bool {
     match (a, b, c, d, e, f) {
         // ::, ::1, and IPv4 written as IPv6.
         (0, 0, 0, 0, 0, 0) => true,
+        // RFC 2765: the same for a translator without state.
+        (0, 0, 0, 0, 0xffff, 0) => v4(g, h),
         // RFC 6052: what a translator makes of it.
         (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
         (0x64, 0xff9b, 1, ..) => true,
@@ -68,10 +72,14 @@ mod tests {
             "198.18.0.1",
             "224.0.0.1",
             "255.255.255.255",
+            "192.88.99.1",
             "::",
             "::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "::ffff:192.88.99.1",
+            "::ffff:0:127.0.0.1",
+            "::ffff:0:a9fe:a9fe",
             "::7f00:1",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::1",
@@ -85,9 +93,18 @@ mod tests {
         ] {
             assert!(is_inside(inside.parse().unwrap()), "{inside}");
         }
-        for outside in
-            ["1.1.1.1", "172.15.0.1", "172.32.0.1", "100.63.0.1", "192.0.2.1", "2606:4700::1", "2002:101:101::1"]
-        {
+        for outside in [
+            "1.1.1.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.63.0.1",
+            "192.0.2.1",
+            "192.88.98.1",
+            "2606:4700::1",
+            "2002:101:101::1",
+            "::ffff:1.1.1.1",
+            "::ffff:0:1.1.1.1",
+        ] {
             assert!(!is_inside(outside.parse().unwrap()), "{outside}");
         }
     }

@@ -34,7 +34,7 @@ pub use globs::{GlobsError, PathGlobs};
 pub use inside::is_inside;
 pub use name::{NameError, RepoKind, RepoName, check_namespace};
 pub use network::{Network, NetworkError};
-pub use path::{PathError, RepoPath};
+pub use path::{PathError, RepoPath, is_hidden};
 pub use probed::is_probed;
 pub use revision::{Revision, RevisionError};
 pub use witness::{Required, WitnessError, WitnessRules};

@@ -64,7 +64,7 @@ impl FromStr for RepoPath {
             return Err(PathError::Long);
         }
         let drive = text.len() >= 2 && text.as_bytes()[0].is_ascii_alphabetic() && text.as_bytes()[1] == b':';
-        if drive || text.chars().any(is_refused) {
+        if drive || text.chars().any(|character| character == '\\' || is_hidden(character)) {
             return Err(PathError::Character);
         }
         for segment in text.split('/') {
@@ -82,11 +82,11 @@ impl FromStr for RepoPath {
     }
 }
 
-/// Characters that mean something else to a file system, a terminal or a reader's eye: controls, backslash, and the
-/// zero-width and direction marks that let two names look alike (Unicode TR36, "Trojan Source").
-fn is_refused(character: char) -> bool {
+/// Characters that mean something else to a terminal or a reader's eye: controls, line separators, and the zero-width and direction
+/// marks that let two names look alike (Unicode TR36, "Trojan Source").
+pub fn is_hidden(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\\' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}')
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}')
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod http;
 mod hub;
 mod intake;
 mod metrics;
+mod payload;
 mod refused;
 mod routes;
 mod sandbox;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use strongroom_domain::{Commit, Compartment};
 use strongroom_envelope::{CHUNK_BYTES, ChunkRange, FileKey, NONCE_BYTES, Payload, TAG_BYTES, ciphertext_len};
 use strongroom_protocol::{Grant, ObjectRef, SPANS};
 use strongroom_storage::{ObjectId, ObjectReader};
@@ -86,19 +85,11 @@ impl OpenObject {
 
 /// What is to be sent.
 pub struct Sending {
-    /// Its compartment.
-    pub compartment: Compartment,
-    /// Through which commit.
-    pub commit: Option<Commit>,
-    /// Its path.
-    pub path: Option<String>,
     /// Its payload.
     pub object: ObjectId,
-    /// Its header.
-    pub header: Vec<u8>,
-    /// Bytes of plaintext.
-    pub size: u64,
-    /// Those that are asked for.
+    /// By what the keeper is asked for it.
+    pub reference: ObjectRef,
+    /// Bytes of plaintext that are asked for.
     pub range: Range<u64>,
 }
 
@@ -138,19 +129,12 @@ impl Drop for State {
 /// # Errors
 /// The keeper's refusal, or 500 for a payload that is not whole.
 pub async fn send(gate: &Arc<Gate>, grant: Grant, peer: &Peer, sending: Sending) -> Result<Body, Refused> {
-    let reference = ObjectRef {
-        compartment: Some(sending.compartment),
-        commit: sending.commit,
-        path: sending.path.clone(),
-        envelope: sending.header,
-        size: sending.size,
-    };
-    let key = gate.keeper.open(&grant, reference, sending.range.clone()).await?;
-    let object =
-        OpenObject::new(gate, sending.object, sending.size, &FileKey::from_bytes(*key.expose()), sending.range.clone())
-            .await?;
+    let Sending { object, reference, range } = sending;
+    let (path, size) = (reference.path.clone(), reference.size);
+    let key = gate.keeper.open(&grant, reference, range.clone()).await?;
+    let key = FileKey::from_bytes(*key.expose());
+    let object = OpenObject::new(gate, object, size, &key, range.clone()).await?;
     let watched = gate.watch.add(&grant, peer);
-    let (path, range) = (sending.path, sending.range);
     let state = State {
         gate: gate.clone(),
         grant: Some(grant),

@@ -1,7 +1,8 @@
 //! What somebody did, put together from the records of it.
 //!
 //! An opened object counts as read, whether or not a delivery was recorded after it: the key was given out. A delivery says how
-//! much of it left; where there is none, because the gate died or the stream still runs, all that was asked for counts.
+//! much of it left; where there is none, because the gate died or the stream still runs, all that was asked for counts. One whose opening
+//! is not among the records, because it came before their time, counts as read too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -20,6 +21,8 @@ pub fn time(ms: i64) -> String {
 #[derive(Default)]
 struct Read {
     opened: u64,
+    /// Before the time of the records, and sent within it.
+    before: u64,
     recovered: u64,
     ranges: Vec<Range<u64>>,
     sent: u64,
@@ -37,6 +40,52 @@ fn asked(record: &Record) -> Asked {
     (record.token, record.request_id.clone(), record.repo_id, record.path.clone(), record.range)
 }
 
+/// A delivery whose opening did not come yet.
+struct Delivered {
+    /// What it would be read as; none for a record that does not say so.
+    key: Option<[String; 5]>,
+    range: Range<u64>,
+    bytes: u64,
+    time_ms: i64,
+    address: String,
+    /// With whose it is.
+    share: Option<(u64, String)>,
+}
+
+fn text(text: &Option<String>) -> String {
+    text.clone().unwrap_or_default()
+}
+
+/// (kind, repository, commit, compartment, path)
+fn key(record: &Record) -> [String; 5] {
+    let [kind, repo] = [text(&record.kind), text(&record.repo)];
+    [kind, repo, text(&record.revision), record.compartments.concat(), text(&record.path)]
+}
+
+impl Delivered {
+    fn new(record: &Record) -> Self {
+        let (start, end) = record.range.unwrap_or_default();
+        let of_file = !record.compartments.is_empty() && record.compartments.iter().all(|part| part != "inbox");
+        Self {
+            key: of_file.then(|| key(record)),
+            range: start..end,
+            bytes: record.bytes.unwrap_or(0),
+            time_ms: record.time_ms,
+            address: record.address.clone(),
+            share: record.share.map(|share| (share, text(&record.principal))),
+        }
+    }
+}
+
+impl Read {
+    fn note(&mut self, time_ms: i64, address: &str, token: Option<u64>) {
+        let first = if self.addresses.is_empty() { time_ms } else { self.first_ms.min(time_ms) };
+        (self.first_ms, self.last_ms) = (first, self.last_ms.max(time_ms));
+        self.addresses.insert(address.to_owned());
+        self.tokens.extend(token);
+    }
+}
+
 /// What records say, put together. They come newest first.
 #[derive(Default)]
 pub struct Did {
@@ -47,7 +96,7 @@ pub struct Did {
     /// (kind, repository, revision, path) → times that it was asked for and not there for whoever asked.
     absent: BTreeMap<[String; 4], u64>,
     /// Deliveries whose opening did not come yet.
-    delivered: HashMap<Asked, Vec<u64>>,
+    delivered: HashMap<Asked, Vec<Delivered>>,
     compartments: BTreeSet<String>,
     /// Shares through which something was read, and whose they are.
     partners: BTreeSet<(u64, String)>,
@@ -73,7 +122,6 @@ impl Did {
         if !record.address.is_empty() {
             self.addresses.insert(record.address.clone());
         }
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
         match (record.action.as_str(), record.outcome.as_str()) {
             (_, "denied" | "malformed") => self.denied += 1,
             ("object.absent", _) => {
@@ -90,9 +138,8 @@ impl Did {
             }
             ("object.open" | "object.rewrap" | "object.recover", _) => {}
             ("object.deliver", _) => {
-                let bytes = record.bytes.unwrap_or(0);
-                self.sent += bytes;
-                self.delivered.entry(asked(record)).or_default().push(bytes);
+                self.sent += record.bytes.unwrap_or(0);
+                self.delivered.entry(asked(record)).or_default().push(Delivered::new(record));
             }
             ("repo.list", _) => self.lists += 1,
             (_, _) if record.digest.is_some() || record.action == "upload" => self.written += 1,
@@ -105,44 +152,57 @@ impl Did {
     }
 
     fn read(&mut self, record: &Record) {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let [kind, repo] = [text(&record.kind), text(&record.repo)];
-        let key = [kind, repo, text(&record.revision), record.compartments.concat(), text(&record.path)];
         let key_of = asked(record);
-        let sent = self.delivered.get_mut(&key_of).and_then(Vec::pop);
+        let sent = self.delivered.get_mut(&key_of).and_then(Vec::pop).map(|delivered| delivered.bytes);
         if self.delivered.get(&key_of).is_some_and(Vec::is_empty) {
             self.delivered.remove(&key_of);
         }
         self.compartments.extend(record.compartments.iter().cloned());
         self.partners.extend(record.share.map(|share| (share, text(&record.principal))));
-        let read = self.reads.entry(key).or_default();
-        match record.range {
-            Some((start, end)) => {
-                (read.opened, read.ranges) = (read.opened + 1, joined(&read.ranges, start..end));
-                read.sent += sent.unwrap_or(end.saturating_sub(start));
-                read.unfinished += u64::from(sent.is_none());
-                self.unfinished += u64::from(sent.is_none());
-            }
-            None => read.recovered += 1,
+        let read = self.reads.entry(key(record)).or_default();
+        if let Some((start, end)) = record.range {
+            (read.opened, read.ranges) = (read.opened + 1, joined(&read.ranges, start..end));
+            read.sent += sent.unwrap_or(end.saturating_sub(start));
+            read.unfinished += u64::from(sent.is_none());
+            self.unfinished += u64::from(sent.is_none());
         }
-        read.first_ms = record.time_ms;
-        read.last_ms = read.last_ms.max(record.time_ms);
-        read.addresses.insert(record.address.clone());
-        read.tokens.extend(record.token);
+        // With its own key for the object.
+        read.recovered += u64::from(record.action == "object.recover");
+        read.note(record.time_ms, &record.address, record.token);
+    }
+
+    /// What was sent of files that were opened before the time of the records.
+    fn opened_before(&mut self) {
+        for ((token, ..), delivered) in std::mem::take(&mut self.delivered) {
+            for Delivered { key, range, bytes, time_ms, address, share } in delivered {
+                let Some(key) = key else { continue };
+                self.compartments.insert(key[3].clone());
+                self.partners.extend(share);
+                let read = self.reads.entry(key).or_default();
+                (read.before, read.ranges) = (read.before + 1, joined(&read.ranges, range));
+                read.sent += bytes;
+                read.note(time_ms, &address, token);
+            }
+        }
     }
 
     /// For an answer.
-    pub fn show(self) -> Value {
+    pub fn show(mut self) -> Value {
+        self.opened_before();
         let reads = self.reads.into_iter().map(|([kind, repo, commit, compartment, path], read)| {
             let bytes: u64 = read.ranges.iter().map(|range| range.end - range.start).sum();
             let ranges: Vec<[u64; 2]> = read.ranges.iter().map(|range| [range.start, range.end]).collect();
-            json!({
+            let mut shown = json!({
                 "kind": kind, "repo": repo, "commit": commit, "compartment": compartment, "path": path,
                 "opened": read.opened, "recovered": read.recovered, "bytes": bytes, "ranges": ranges,
                 "sent": read.sent, "unfinished": read.unfinished,
                 "first": time(read.first_ms), "last": time(read.last_ms),
                 "addresses": read.addresses, "tokens": read.tokens,
-            })
+            });
+            if read.before > 0 {
+                shown["opened_before"] = read.before.into();
+            }
+            shown
         });
         let seen = self
             .seen

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use strongroom_domain::{Action, Compartment};
+use strongroom_domain::{Action, Commit, Compartment};
 use strongroom_protocol::{Call, GrantId, Purpose};
 
 use crate::policy::PrincipalId;
@@ -35,6 +35,8 @@ pub struct Live {
     pub call: Call,
     /// As the client wrote it.
     pub revision: Option<String>,
+    /// What was opened under it last: its compartment, and the commit.
+    pub opened: Option<(Compartment, Option<Commit>)>,
     /// Compartments that were opened and are open only while the log is witnessed.
     pub witnessed: BTreeSet<Compartment>,
 }

@@ -296,6 +296,9 @@ pub fn notes(state: &State, changes: &[Change], record: &Record) -> Vec<Change> 
         None => (record.principal_id, None),
     };
     let note = Note { by, second, given_ms: record.time_ms, confirmed: None };
+    let noted = |given: &Given| {
+        changes.iter().any(|change| matches!(change, Change::Review(ReviewChange::Note(other, _)) if other == given))
+    };
     let given = changes.iter().filter_map(|change| match change {
         Change::Assign(held) => Some(role(held)),
         Change::Line(new) if new.allow => Some(line(new)),
@@ -303,7 +306,21 @@ pub fn notes(state: &State, changes: &[Change], record: &Record) -> Vec<Change> 
         Change::Token(id, token) if token.body.share.is_none() => Some(Given::Token(*id)),
         _ => None,
     });
+    let given = given.filter(|given| !noted(given));
     given.map(|given| Change::Review(ReviewChange::Note(given, note))).collect()
+}
+
+/// What goes on about a thing that takes the place of another: it is given as that one was, by whom and when, and confirmed as that one
+/// was. Nobody steps out of a round by having another of what they have.
+pub fn succeed(state: &State, (old, new): (Given, Given)) -> Vec<Change> {
+    let note = state.reviews.notes.get(&old).copied().unwrap_or_default();
+    let rounds = state.reviews.rounds().iter().filter(|(_, round)| round.ended.is_none() && round.given.contains(&old));
+    let rounds = rounds.map(|(id, round)| {
+        let mut round = round.clone();
+        round.given.insert(new);
+        Change::Review(ReviewChange::Round(*id, Box::new(round)))
+    });
+    rounds.chain([Change::Review(ReviewChange::Note(new, note))]).collect()
 }
 
 /// Whether somebody said since the round began that it stays, or gave it anew.

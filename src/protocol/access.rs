@@ -91,11 +91,15 @@ pub enum AccessCommand {
         who: Asker,
         /// Also where they did not ask.
         unasked: bool,
-        /// Whether the share is with the partner organisation that the asker is one of, and not with them alone.
+        /// Whether the share is with the partner organisation that the asker is one of, or that is called so, and not with them
+        /// alone. Whatever its people asked for and waits is then accepted.
         #[serde(default)]
         partner: bool,
         /// What is shared; `to` is not read.
         spec: Box<ShareSpec>,
+        /// Why, for the log.
+        #[serde(default)]
+        reason: String,
     },
     /// Reject. A share that was made is revoked.
     Reject {
@@ -105,6 +109,9 @@ pub enum AccessCommand {
         repo: RepoName,
         /// Whose.
         who: Asker,
+        /// Whether it is all that waits of the people of the partner organisation that the asker is one of, or that is called so.
+        #[serde(default)]
+        partner: bool,
         /// Why; the one who asked is told.
         reason: String,
     },

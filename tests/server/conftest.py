@@ -89,13 +89,15 @@ class Person:
             return Answer(error.code, error.headers, error.read())
 
     @contextlib.contextmanager
-    def slowly(self, path):
+    def slowly(self, path, body=None):
         """A connection over which a path was asked for, and which takes little by itself: whoever has it takes what they like."""
+        body = b"" if body is None else json.dumps(body).encode()
+        method, more = ("POST", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n") if body else ("GET", "")
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as plain:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             with self.server.tls().wrap_socket(plain, server_hostname="localhost") as connection:
-                head = f"GET {path} HTTP/1.1\r\nHost: localhost:{self.server.port}\r\n"
-                connection.sendall(f"{head}Authorization: Bearer {self.token}\r\n\r\n".encode())
+                head = f"{method} {path} HTTP/1.1\r\nHost: localhost:{self.server.port}\r\n{more}"
+                connection.sendall(f"{head}Authorization: Bearer {self.token}\r\n\r\n".encode() + body)
                 yield connection
 
     def environment(self, client="current"):

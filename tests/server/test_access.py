@@ -265,6 +265,14 @@ def test_who_was_rejected_is_told_why_and_a_decision_that_is_taken_back_ends_the
     }
     reasons = {record["reason"] for record in records(analyst, "--action", "access.reject") if "reason" in record}
     assert {"no contract yet", "ended"} <= reasons
+    # Whoever approves may say why too, for the log; and need not.
+    approved = [record.get("reason") for record in records(analyst, "--action", "access.approve") if record.get("subject", "").endswith("unlucky")]
+    assert approved == [None], approved
+    owner.strongroom("access", "reopen", "admin/llm", "--user", "unlucky")
+    given = ["--compartments", "docs", "--expires", "1h", "--reason", "contract 7 is signed"]
+    owner.strongroom("access", "approve", "admin/llm", "--to", "unlucky", *given)
+    assert records(analyst, "--action", "access.approve")[0]["reason"] == "contract 7 is signed"
+    owner.strongroom("access", "reject", "admin/llm", "--user", "unlucky", "--reason", "ended again")
     server.stop()
     server.start()
     assert asker.strongroom("access", "mine")["requests"][0]["status"] == "rejected"
@@ -362,6 +370,20 @@ def test_to_give_weights_to_who_asked_takes_two_as_any_share_of_them(make_server
     about = records(owner, "--share", held.share_id)
     assert sorted(record["share_event"] for record in about) == list(range(1, len(about) + 1))
     assert [record["action"] for record in about if record["share_event"] == 1] == ["approval.approve"]
+
+
+def test_why_it_was_approved_is_in_the_log_also_where_two_must_agree(make_server):
+    server = make_server()
+    owner = server.owner
+    make(owner, "llm")
+    server.second()
+    owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
+    asker = known(server, owner, "asker")
+    asker.strongroom("access", "ask", "admin/llm")
+    server.agreed("access", "approve", "admin/llm", "--to", "asker", "--compartments", "weights", "--expires", "1h", "--reason", "contract 7")
+    [record] = records(owner, "--action", "approval.approve")
+    assert record["reason"] == "contract 7" and record["principal"] == "steward"
+    assert asker.strongroom("access", "mine")["requests"][0]["status"] == "accepted"
 
 
 def test_a_stolen_disk_does_not_say_who_asks_for_what(make_server):

@@ -237,7 +237,8 @@ def test_doctor_and_the_start_refuse_alerts_that_are_dangerous_and_policies_with
     assert "begins with https://" in doctor(hook + '"http://1.1.1.1/"')
     assert "no user in it" in doctor(hook + '"https://u:p@1.1.1.1/"')
     assert "needs alerts.webhook_secret_file" in doctor('[alerts]\nwebhook = "https://1.1.1.1/"')
-    assert "line 3" in doctor(hook + '"https://1.1.1.1/"\nallowed = []') or True
+    misspelt = doctor(hook + '"https://1.1.1.1/"\nallowed = []')
+    assert "TOML parse error at line 4" in misspelt and "unknown field `allowed`" in misspelt, misspelt
     assert "tcp://HOST:PORT" in doctor('[alerts]\nsyslog = "udp://host:514"')
     doctor(hook + '"https://1.1.1.1/"', fails=False)
     doctor(hook + '"https://127.0.0.1/"\nallow = ["127.0.0.0/8"]', fails=False)
@@ -347,6 +348,36 @@ def test_each_change_of_who_may_do_what_raises_an_alert_and_other_changes_do_not
     whys = [alert["why"] for alert in alerts(watch, "--kind", "policy")][: -before or None]
     assert len(whys) == 4 and all("one" in why for why in whys), whys
     assert all(alert["principal"] == "admin" for alert in alerts(watch, "--kind", "policy")[:4])
+
+
+def test_a_share_of_weights_that_is_made_and_any_that_is_prolonged_or_ended_raises_an_alert(make_server, tmp_path):
+    server = make_server(rules(tmp_path / "policies"))
+    owner, watch = server.owner, server.person("watch", ("security", None))
+    owner.http("POST", "/api/repos/create", {"name": "x", "organization": "admin"})
+    commit(owner, "admin/x", {"a.md": b"a", "w.safetensors": b"w"})
+    server.person("partner")
+    server.second()
+    owner.strongroom("role", "grant", "steward", "maintainer", "--namespace", "admin")
+    seen = {alert["id"] for alert in alerts(watch, "--kind", "policy")}
+
+    def raised():
+        """What was raised since it was last asked."""
+        new = [alert for alert in alerts(watch, "--kind", "policy") if alert["id"] not in seen]
+        seen.update(alert["id"] for alert in new)
+        return [(alert["why"].split("(")[1].split(")")[0], alert["principal"], alert["repo"]) for alert in new]
+
+    share = ["share", "create", "admin/x@main", "--to", "partner", "--expires", "1h", "--compartments"]
+    light = owner.strongroom(*share, "docs")
+    assert raised() == [], "what anybody may read raises none"
+    heavy = server.agreed(*share, "docs,weights")
+    assert raised() == [("a share was made", "steward", "admin/x")], "whoever agreed made it"
+    for made in (light, heavy):
+        number = str(made["id"])
+        server.agreed("share", "extend", number, "--expires", "2h")
+        [(why, who, repo)] = raised()
+        assert (why, repo) == ("a share was prolonged", "admin/x") and who in ("admin", "steward")
+        owner.strongroom("share", "revoke", number)
+        assert raised() == [("a share was ended", "admin", "admin/x")]
 
 
 @pytest.mark.skipif(STORES.postgres is not None, reason="the database is locked as a file")

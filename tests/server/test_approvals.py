@@ -101,6 +101,12 @@ def test_whoever_asked_does_not_approve_with_any_token_they_have_had(house):
     # Nor is that token exchanged for a clean one: Otto has claimed already, and would miss it.
     assert "claimed on" in sock.strongroom("token", "claim", fails=True).stderr
     assert house.admin.strongroom("approval", "show", asked)["state"] == "waits"
+    # Nor for what somebody else asked: the administrator, who may share nothing of it, would be Otto to Anna. Nor is a machine's token Otto.
+    narrowed = house.server.with_token("otto", "repo:admin/llm")
+    for one in (sock, narrowed):
+        refused = one.strongroom("approval", "approve", number, fails=True).stderr
+        assert "a token of your own" in refused and "token claim" in refused
+    assert house.anna.strongroom("approval", "show", number)["state"] == "waits"
     house.otto.strongroom("approval", "approve", asked)
     house.otto.strongroom("approval", "reject", number, "--reason", "not needed")
 

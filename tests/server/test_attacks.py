@@ -298,21 +298,23 @@ def test_a_tile_with_a_flipped_bit_is_found_by_whoever_proves_and_by_the_next_st
     server.stop()
     file = server.data / "keeper" / "keeper.db"
 
-    def flip(level, at):
+    def flip(level, at, row="hashes"):
         database = sqlite3.connect(file)
-        [held] = database.execute("SELECT hashes FROM audit_tile WHERE level = ? AND position = 0", (level,)).fetchone()
+        [held] = database.execute(f"SELECT {row} FROM audit_tile WHERE level = ? AND position = 0", (level,)).fetchone()
         changed = bytearray(held)
         changed[at] ^= 1
-        database.execute("UPDATE audit_tile SET hashes = ? WHERE level = ? AND position = 0", (bytes(changed), level))
+        database.execute(f"UPDATE audit_tile SET {row} = ? WHERE level = ? AND position = 0", (bytes(changed), level))
         database.commit()
         database.close()
 
-    flip(0, 32 * 200 + 7)
-    server.start()
-    # Of a record beside it: its own leaf is whole.
-    assert "is NOT in the log" in owner.strongroom("audit", "prove", "5", fails=True).stderr
-    server.stop()
-    flip(0, 32 * 200 + 7), flip(1, 3)
+    # Of a record beside it, whose own leaf is whole: of the same sixteen, or of another of them.
+    for place in ((0, 32 * 12 + 7), (0, 32 * 9 + 7, "middle")):
+        flip(*place)
+        server.start()
+        assert "is NOT in the log" in owner.strongroom("audit", "prove", "5", fails=True).stderr
+        server.stop()
+        flip(*place)
+    flip(1, 3)
     started = subprocess.run([PROGRAM, "serve", *map(str, server.arguments)], capture_output=True, text=True, timeout=60)
     assert started.returncode != 0 and "audit verify" in started.stderr + started.stdout
     flip(1, 3)

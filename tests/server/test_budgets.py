@@ -1,6 +1,8 @@
 """Budgets: how much an actor may read in how long, and which part of a repository; told with owner, partner and reader."""
 
+import hashlib
 import random
+import re
 import secrets
 import subprocess
 
@@ -119,6 +121,54 @@ def test_who_crosses_a_line_that_locks_is_locked_and_a_line_in_bytes_holds_for_s
     assert partner.http("GET", sealed.format("a")).status == 200
     assert partner.http("GET", sealed.format("a")).status == 200, "the same again"
     assert partner.http("GET", sealed.format("b")).status == 429
+
+
+@pytest.mark.parametrize("actor", ["token", "share"])
+def test_a_line_that_locks_locks_the_actor_whose_line_it_is_and_nobody_beside(make_server, tmp_path, actor):
+    server = make_server(with_budgets(tmp_path, f'[{actor}]\nlock = true\nbytes_per_day = {{ hard = "500KiB" }}\n'))
+    owner = server.owner
+    make(owner, "llm", {f"{name}.bin": secrets.token_bytes(200 * 1024) for name in "abc"})
+    reader = server.person("reader", ("reader", "admin"))
+    if actor == "token":
+        over, beside, number = [reader], [server.with_token("reader")], reader.token_id
+    else:
+        terms = ["--to", "reader", "--compartments", "weights", "--expires", "1h"]
+        first, second = (agreed(owner, "admin/llm@main", *terms) for _ in range(2))
+        over, beside, number = with_tokens(owner, first, 2), [*with_tokens(owner, second, 1), reader], first["id"]
+    read = lambda person, name: person.http("GET", f"/admin/llm/resolve/main/{name}.bin").status
+    assert [read(over[at % len(over)], name) for at, name in enumerate("abc")] == [200, 200, 429]
+    assert [read(one, "a") for one in over] == [401] * len(over)
+    assert [read(one, "a") for one in beside] == [200] * len(beside)
+    assert [lock["subject"] for lock in owner.strongroom("lock", "list")["locks"]] == [f"{actor} {number}"]
+
+
+@pytest.mark.parametrize("door", ["resolve", "ranges", "lfs", "recover"])
+def test_bytes_are_counted_through_every_door(make_server, tmp_path, door):
+    config = with_budgets(tmp_path, '[principal]\nbytes_per_day = { hard = "500KiB" }\n')
+    dual = next(tmp_path.rglob("dual-control.toml"))
+    dual.write_text(re.sub(r"(?m)^recover = .*", "recover = false", dual.read_text()))
+    server = make_server(config)
+    contents = {f"{name}.bin": secrets.token_bytes(200 * 1024) for name in "abc"}
+    make(server.owner, "llm", contents)
+    reader = server.person("reader", ("reader", "admin"))
+    server.agreed("role", "allow", "reader", "key.recover", "--compartment", "weights", "--namespace", "admin")
+
+    def read(name):
+        path = f"{name}.bin"
+        if door == "lfs":
+            asked = {"oid": hashlib.sha256(contents[path]).hexdigest(), "size": len(contents[path])}
+            body = {"operation": "download", "transfers": ["basic"], "objects": [asked]}
+            [told] = reader.http("POST", "/admin/llm.git/info/lfs/objects/batch", body).json()["objects"]
+            return reader.http("GET", told["actions"]["download"]["href"].removeprefix(server.url), token=False)
+        if door == "recover":
+            body = {"kind": "model", "repo": "admin/llm", "revision": "main", "path": path}
+            return reader.http("POST", "/api/strongroom/v1/key/recover", body)
+        headers = {"Range": "bytes=0-204799"} if door == "ranges" else None
+        return reader.http("GET", f"/admin/llm/resolve/main/{path}", headers=headers)
+
+    answers = [read(name) for name in "abc"]
+    assert [answer.status for answer in answers] == [206 if door == "ranges" else 200] * 2 + [429], answers[-1].body
+    assert answers[2].headers["X-Error-Code"] == "OverBudget"
 
 
 @pytest.mark.skipif(not (programs() and WEED.exists() and HAPROXY), reason="--without postgres, s3 or haproxy")

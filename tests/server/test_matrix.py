@@ -5,10 +5,11 @@ STRONGROOM_WRITE_MATRIX=1 writes the file anew; what changed in it is then for a
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Person, Server, commit
+from conftest import Person, Server, commit, policies
 from test_shares import share
 
 HERE = Path(__file__).parent
@@ -16,10 +17,14 @@ SOURCE = (HERE.parents[1] / "src" / "gate" / "routes.rs").read_text()
 FILE = HERE / "matrix.txt"
 ROUTE = re.compile(r'^    (GET|HEAD|POST|PUT|DELETE)\s+(Root|Api|Web)\s+"([^"]*)"\s+(\w+)\s', re.M)
 BASE = {"Root": "", "Api": "/api/models", "Web": ""}
+# Of the other kind of repository.
+DATASETS = {"Root": "/datasets", "Api": "/api/datasets"}
 # All names are equally long, so that nothing in an answer can differ by them.
 PLACES = {"own": "acme/own", "shared": "acme/shr", "foreign": "othr/frn", "hidden": "acme/hid", "absent": "acme/abs"}
 # Whoever owns the namespace comes last: what they delete is gone.
-ACTORS = ["nobody", "broken", "stranger", "reader", "writer", "maintainer", "owner", "partner", "auditor", "security", "monitor", "admin", "founder"]
+ACTORS = ["nobody", "broken", "stranger", "reader", "writer", "maintainer", "owner", "partner", "knower", "vaulted", "breaker", "auditor", "security", "monitor", "admin", "founder"]
+# Who sees what is shared, each in a way of their own: a share, that it is there, a sealed share, all of it.
+SHARED = ("partner", "knower", "vaulted", "founder")
 FILES = {"README.md": b"words", "sub/a.md": b"a", "config.json": b"{}", "logs/run.txt": b"loss", "model.bin": b"weights"}
 
 
@@ -76,13 +81,16 @@ BODIES = {
 }
 # Routes whose body, and not whose path, names the repository.
 PLACED = {"/api/repos/create", "/api/repos/move", "/api/repos/delete"} | {f"/api/strongroom/v1/{noun}" for noun in ("role", "share", "access", "access/mine", "key", "key/recover", "review")}
+# Who is told by a route of places that they do not read, and why: it is their work.
+SIGHT = {f"/api/strongroom/v1/{noun}": ("admin",) for noun in ("key", "review", "role")}
 # Done last: they take things away from those who come after.
 LAST = ["/{ns}/{name}/super-squash/{rev}", "/api/repos/move", "/api/strongroom/v1/token/claim", "/api/repos/delete"]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
+    # No second person where a break-glass is asked for: what is asked here is answered at once.
+    server = Server(tmp_path_factory.mktemp("server"), policies(tmp_path_factory.mktemp("rules") / "policies", recover=False))
     people = {"nobody": server.stranger(), "stranger": server.person("stranger")}
     people["broken"] = Person(server, "srt_nonsense", server.folder / "home-broken")
     people["founder"] = server.person("acme", ("owner", "acme"))
@@ -97,6 +105,16 @@ def house(tmp_path_factory):
         people[role] = server.person(role, (role, "acme/own"))
     server.person("partner")
     people["partner"] = share(people["founder"], "acme/shr@main", "partner")
+    people["knower"] = server.person("knower")
+    people["founder"].strongroom("access", "disclose", "acme/shr", "--to", "knower")
+    server.person("vaulted")
+    made = subprocess.run(["age-keygen", "-o", server.folder / "vaulted.key"], capture_output=True, text=True, check=True)
+    server.owner.strongroom("user", "recipient", "vaulted", re.search(r"age1[a-z0-9]+", made.stderr)[0])
+    people["vaulted"] = share(people["founder"], "acme/shr@main", "vaulted", "--sealed", compartments="docs")
+    people["breaker"] = server.person("breaker", ("reader", "acme/own"))
+    server.agreed("role", "allow", "breaker", "key.recover", "--compartment", "docs", "--repo", "acme/own")
+    assert people["founder"].http("POST", "/api/repos/create", {"name": "dat", "organization": "acme", "type": "dataset"}).status == 200
+    commit(people["founder"], "acme/dat", FILES, kind="dataset")
     for role in ("auditor", "security", "monitor"):
         people[role] = server.person(role, (role, None))
     people["admin"] = server.person("root", ("admin", None))
@@ -104,7 +122,7 @@ def house(tmp_path_factory):
     server.stop()
 
 
-def ask(person, method, base, path, repo, who, file="README.md"):
+def ask(person, method, base, path, repo, who, file="README.md", prefix=BASE):
     namespace, name = repo.split("/")
     filled = {"ns": namespace, "name": name, "rev": "main", "*path": file, "kind": "model", "status": "pending", "log": "1"}
     if "/branch/" in path:
@@ -117,7 +135,7 @@ def ask(person, method, base, path, repo, who, file="README.md"):
     if "/tile/" in path:
         filled["*path"] = "0/000.p/1"
     filled |= {"ticket": "nonsense", "scope": "00-0", "hash": "0" * 64}
-    url = BASE[base] + re.sub(r"\{([^}]+)\}", lambda found: filled[found[1]], path)
+    url = prefix[base] + re.sub(r"\{([^}]+)\}", lambda found: filled[found[1]], path)
     body = BODIES.get(path)
     body = body(repo, who) if callable(body) else json.loads(json.dumps(body).replace("WHO", who))
     headers = {"Content-Type": "application/json"}
@@ -148,19 +166,21 @@ def test_every_route_answers_everybody_about_every_place_as_reviewed(house):
     assert len(order) == len(re.findall(r"(?m)^    \w.* (?:hub|api)::[\w:]+;$", SOURCE)) and not set(BODIES) - {path for _, _, path in order}
     for method, base, path in order:
         placed = "{ns}" in path or path in PLACED
-        rows = {place: (PLACES[place], "README.md") for place in (PLACES if placed else ["own"])}
+        rows = {place: (PLACES[place], "README.md", BASE) for place in (PLACES if placed else ["own"])}
         if "{*path}" in path and "{ns}" in path:
-            rows |= {"no log": ("acme/own", "logs/run.txt"), "no file": ("acme/own", "logs/not.txt")}
+            rows |= {"no log": ("acme/own", "logs/run.txt", BASE), "no file": ("acme/own", "logs/not.txt", BASE)}
+        if "{ns}" in path and base in DATASETS:
+            rows |= {"data": ("acme/dat", "README.md", DATASETS), "no data": ("acme/abs", "README.md", DATASETS)}
         shapes = {}
         table.append(f"\n{method} {BASE[base] + path or '/'}")
-        for place, (repo, file) in rows.items():
+        for place, (repo, file, prefix) in rows.items():
             cells = []
             for who in ACTORS:
                 person = people[who]
-                if path.endswith("token/claim") and who not in ("nobody", "broken", "partner"):
+                if path.endswith("token/claim") and who not in ("nobody", "broken", "partner", "vaulted"):
                     name = {"founder": "acme", "admin": "root"}.get(who, who)
                     person = server.with_token(name)
-                answer = ask(person, method, base, path, repo, who, file)
+                answer = ask(person, method, base, path, repo, who, file, prefix)
                 if path == "/api/repos/move" and answer.status == 200:
                     back = people["founder"].http("POST", path, {"fromRepo": f"{repo}-{who}", "toRepo": repo})
                     assert back.status == 200, back.body
@@ -170,11 +190,12 @@ def test_every_route_answers_everybody_about_every_place_as_reviewed(house):
         # Where somebody has no right, what is there and what is not are one answer, byte for byte.
         for who in ACTORS if placed else []:
             blind = {"foreign", "hidden", "absent"} if who != "founder" else {"foreign", "absent"}
-            blind |= set() if who in ("partner", "founder") else {"shared"}
-            sight = who in ("admin", "auditor", "security") and path.startswith("/api/strongroom/v1/")
+            blind |= set() if who in SHARED else {"shared"}
             seen = {place: shapes[place, who] for place in blind}
-            if not sight and len(set(seen.values())) > 1 and path not in ("/api/repos/create",):
+            if len(set(seen.values())) > 1 and who not in SIGHT.get(path, ()):
                 apart.append((method, path, who, seen))
+            if ("data", who) in shapes and who != "founder" and shapes["data", who] != shapes["no data", who]:
+                apart.append((method, path, who, "a dataset and none"))
             if who == "reader" and ("no log", who) in shapes and shapes["no log", who] != shapes["no file", who]:
                 apart.append((method, path, who, "a log and no file"))
     text = "\n".join(table) + "\n"

@@ -209,6 +209,52 @@ def test_access_is_approved_for_whoever_asked_or_for_their_whole_organisation(se
     assert "no partner organisation" in owner.strongroom("access", "approve", "admin/llm@main", "--to", "lonely", "--partner", *given, fails=True).stderr
 
 
+def test_what_the_people_of_an_organisation_asked_for_is_decided_for_all_of_them(server, owner, repo, analyst):
+    room = Room(server, "crowd", people=3, at="admin/long@main", shared=("--compartments", "docs"))
+    lonely = server.person("not-of-the-crowd")
+    everybody = {**{f"crowd-{at}": person for at, person in enumerate(room.plain)}, "not-of-the-crowd": lonely}
+    for name in everybody:
+        owner.strongroom("access", "disclose", "admin/llm", "--to", name)
+    given = ["--compartments", "docs", "--expires", "1h"]
+    decide = {"approve": ["access", "approve", "admin/llm@main", "--partner", *given, "--to"],
+              "reject": ["access", "reject", "admin/llm", "--partner", "--reason", "no contract", "--user"]}
+    # Nobody of them asked: there is nothing to decide.
+    for command in decide.values():
+        assert "no request of crowd waits" in owner.strongroom(*command, "crowd", fails=True).stderr
+        assert "no partner organisation" in owner.strongroom(*command, "not-of-the-crowd", fails=True).stderr
+        assert "no user is called" in owner.strongroom(*command, "no-such-crowd", fails=True).stderr
+    ask = lambda name: everybody[name].strongroom("access", "ask", "admin/llm")
+    mine = lambda name: everybody[name].strongroom("access", "mine")["requests"]
+    ask("crowd-0"), ask("crowd-1"), ask("not-of-the-crowd")
+    told = owner.strongroom(*decide["reject"], "crowd")
+    assert told["partner"] == "crowd" and [(row["user"], row["status"]) for row in told["requests"]] == [("crowd-0", "rejected"), ("crowd-1", "rejected")]
+    for name in ("crowd-0", "crowd-1"):
+        assert (mine(name)[0]["status"], mine(name)[0]["reason"]) == ("rejected", "no contract")
+    assert mine("not-of-the-crowd")[0]["status"] == "pending" and mine("crowd-2") == []
+    [record] = [record for record in records(analyst, "--action", "access.reject") if record.get("subject") == "partner crowd: crowd-0, crowd-1"]
+    assert record["reason"] == "no contract" and record["outcome"] == "allowed"
+    # What was decided stays: by any of them, only what waits is decided.
+    ask("crowd-2")
+    told = owner.strongroom(*decide["approve"], "crowd", "--reason", "contract 7")
+    assert told["to"] == "crowd" and told["partner"] is True and len(told["requests"]) == 1 and "token" not in told
+    assert mine("crowd-2")[0]["share"] == told["id"] and mine("crowd-0")[0]["status"] == "rejected"
+    [record] = [record for record in records(analyst, "--action", "access.approve") if record.get("reason") == "contract 7"]
+    assert record["subject"] == f"share {told['id']} with partner crowd: crowd-2"
+    owner.strongroom("share", "revoke", str(told["id"]))
+    # One of them may be named in its place; and then theirs must wait, as ever.
+    for name in ("crowd-0", "crowd-1"):
+        owner.strongroom("access", "reopen", "admin/llm", "--user", name)
+    told = owner.strongroom(*decide["approve"], "crowd-1")
+    assert {mine(name)[0]["share"] for name in ("crowd-0", "crowd-1")} == {told["id"]} and len(told["requests"]) == 2
+    assert "already" in owner.strongroom(*decide["approve"], "crowd-0", fails=True).stderr
+    assert room.take(room.plain[0]).http("GET", README).body == DOCS["README.md"]
+    assert mine("not-of-the-crowd")[0]["status"] == "pending"
+    # Who does not manage its shares decides for nobody.
+    for command in decide.values():
+        server.person(f"mere-{command[1]}", ("reader", "admin")).strongroom(*command, "crowd", fails=True)
+    owner.strongroom("share", "revoke", str(told["id"]))
+
+
 # As long as it is confirmed
 
 

@@ -239,8 +239,18 @@ def test_one_command_names_what_a_credential_could_reach_and_exactly_what_it_rea
     assert found["did"]["denied"] == 1 and found["system"] == ["whoami"]
     # A token alone, narrower than its owner, and still answered for after it was revoked.
     found, could, read = what("--token", narrow.token_id)
-    assert could == {("admin/two", "repo.read", "docs", "config")} and set(read) == {("admin/two", "README.md")}
+    assert could == set() and found["stopped"] == "token revoked" and set(read) == {("admin/two", "README.md")}
     assert found["revoked"] and what("--principal", "thief", "--until", "1h")[2] == {}
+    # A lock is told as what it is: nothing is in reach.
+    assert what("--principal", "thief")[0]["stopped"] is None and what("--token", str(thief.token_id))[1]
+    owner.strongroom("lock", "add", "--token", str(thief.token_id))
+    found, could, read = what("--token", str(thief.token_id))
+    assert (found["stopped"], could, found["system"]) == ("token locked", set(), []) and read
+    owner.strongroom("lock", "add", "--user", "thief")
+    found, could, read = what("--principal", "thief")
+    assert (found["stopped"], could, found["system"]) == ("principal locked", set(), []) and read
+    owner.strongroom("lock", "remove", "--user", "thief")
+    owner.strongroom("lock", "remove", "--token", str(thief.token_id))
     # Who asks is recorded, and who may not is refused.
     thief.strongroom("audit", "what", "--principal", "admin", fails=True)
     asked = analyst.strongroom("audit", "search", "--action", "audit.what", "--principal", "analyst")["records"]
@@ -503,15 +513,15 @@ def test_a_budget_ends_the_reading(make_server, tmp_path):
 class SlowDownload(threading.Thread):
     """Reads on as long as bytes come, slowly."""
 
-    def __init__(self, person, path):
+    def __init__(self, person, path, body=None):
         super().__init__(daemon=True)
-        self.person, self.path, self.bytes = person, path, 0
+        self.person, self.path, self.body, self.bytes = person, path, body, 0
         self.start()
         while self.bytes == 0:
             time.sleep(0.01)
 
     def run(self):
-        with self.person.slowly(self.path) as connection:
+        with self.person.slowly(self.path, self.body) as connection:
             try:
                 connection.settimeout(5)
                 while piece := connection.recv(16384):

@@ -234,6 +234,25 @@ def test_what_nobody_confirms_lapses_at_the_deadline_with_downloads_under_way_an
     assert len([record for record in records(analyst, "--action", "review.lapse") if record["subject"] == f"review {started['id']}"]) == 1
 
 
+def test_nobody_steps_out_of_a_round_by_claiming_another_token(tmp_path):
+    (tmp_path / "server").mkdir()
+    server = Server(tmp_path / "server", policies(tmp_path / "policies", share=[]))
+    try:
+        server.second()
+        claim = lambda person: Person(server, person.strongroom("token", "claim")["token"], person.home.parent / f"{person.home.name}-own")
+        alive = lambda person: person.http("GET", "/api/whoami-v2").status
+        idle, steady = claim(server.person("idle")), claim(server.person("steady"))
+        started = server.owner.strongroom("review", "start", "--system", "--within", "6s")
+        server.owner.strongroom("review", "confirm", the(server.owner, "token", "steady")["id"])
+        again = [claim(idle), claim(steady)]
+        assert [alive(one) for one in again] == [200, 200] and [alive(idle), alive(steady)] == [401, 401]
+        assert the(server.owner, "token", "idle")["lapses"] == started["deadline"] and the(server.owner, "token", "idle")["by"] == "admin"
+        time.sleep(max(0, moment(started["deadline"]) - time.time()) + 0.2)
+        assert [alive(one) for one in again] == [401, 200], "what was confirmed stays, and what was not has no other name"
+    finally:
+        server.stop()
+
+
 def test_a_deadline_that_passes_while_the_server_is_down_is_kept_when_it_comes_back(server, owner):
     people = house(server, "asleep")
     started = people["anna"].strongroom("review", "start", "--namespace", "asleep", "--within", "3s")

@@ -512,6 +512,8 @@ def test_what_is_asked_for_is_counted_ranges_too_and_past_the_limit_is_429(serve
     assert get(few, "config.json").status == 200
     spent = get(few, "config.json")
     assert spent.status == 429 and "whoever shared it" in spent.json()["error"]
+    # A program tells it from a budget, which comes back by itself.
+    assert spent.headers["X-Error-Code"] == "ShareSpent" and spent.headers["Retry-After"] is None
     assert get(few, Range="bytes=0-0").status == 429 and few.http("GET", "/api/models/admin/llm").status == 200
     shown = owner.strongroom("share", "show", few.share_id)
     assert shown["used_downloads"] == 3 and shown["used_bytes"] == len(DOCS["README.md"]) + 4 + len(CONFIG["config.json"])
@@ -697,7 +699,9 @@ def test_no_file_key_leaves_the_keeper_for_a_sealed_share(sealed, analyst, owner
     until = time.monotonic() + 10
     while not (delivered := records(analyst, "--share", sealed.share_id, "--action", "object.deliver")):
         assert time.monotonic() < until
-    assert delivered[0]["bytes"] == len(whole.body) and delivered[0]["outcome"] == "done"
+    # As it was opened: in bytes of the file.
+    size = len(FILES["model.safetensors"])
+    assert delivered[0]["bytes"] == size < len(whole.body) and delivered[0]["range"] == [0, size] and delivered[0]["outcome"] == "done"
     found = records(analyst, "--share", sealed.share_id)
     assert any(record["action"] == "object.rewrap" and record["path"] == "model.safetensors" for record in found)
     assert not any(record["action"] == "object.open" and record["outcome"] == "allowed" for record in found)

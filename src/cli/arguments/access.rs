@@ -49,17 +49,24 @@ pub enum Access {
     Approve {
         #[command(flatten)]
         new: Box<NewShare>,
-        /// Share it with the partner organisation that they are one of; each of its people takes a token of their own
+        /// Share it with the partner organisation that they are one of, or that --to names; each of its people takes a token of their
+        /// own, and what they asked for is decided for all of them
         #[arg(long)]
         partner: bool,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// Reject a request; a share that was made for it is revoked
     Reject {
         #[command(flatten)]
         of: Of,
         /// Whose
-        #[arg(long, value_name = "USER")]
+        #[arg(long, value_name = "USER|PARTNER")]
         user: String,
+        /// All that waits of the people of the partner organisation that they are one of, or that --user names
+        #[arg(long)]
+        partner: bool,
         /// Why; they are told
         #[arg(long)]
         reason: String,

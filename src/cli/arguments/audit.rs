@@ -159,10 +159,13 @@ pub enum Audit {
     /// What a credential can reach under the policy of now, and exactly what it read
     What {
         /// All tokens of this principal
-        #[arg(long, required_unless_present = "token", conflicts_with = "token")]
+        #[arg(value_name = "PRINCIPAL", required_unless_present_any = ["principal", "token"])]
+        name: Option<String>,
+        /// The same
+        #[arg(long, conflicts_with = "name")]
         principal: Option<String>,
         /// This token alone, also after it was revoked
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["name", "principal"])]
         token: Option<u64>,
         /// Reading not before: 2h, or 2026-11-24T12:00:00Z
         #[arg(long)]

@@ -10,7 +10,7 @@ use super::{Kind, Remote};
 #[group(required = true, multiple = false)]
 pub struct Subject {
     /// A principal
-    #[arg(long)]
+    #[arg(long, visible_alias = "principal")]
     pub user: Option<String>,
     /// A token, by id
     #[arg(long)]

@@ -28,10 +28,10 @@ pub fn run(access: Access) -> Result<(), Failed> {
     let (of, command) = match access {
         Access::List { status, remote } => return list(status, &remote),
         Access::Mine { remote } => return send(&remote, AccessCommand::Mine),
-        Access::Approve { new, partner } => {
+        Access::Approve { new, partner, reason } => {
             let remote = new.remote.clone();
             let (who, spec) = (Asker::User(new.to.clone()), Box::new(spec(*new)?));
-            return send(&remote, AccessCommand::Approve { who, unasked: false, partner, spec });
+            return send(&remote, AccessCommand::Approve { who, unasked: false, partner, spec, reason });
         }
         Access::Disclose { of, to } => {
             let (kind, repo) = (of.kind.kind, of.repo.clone());
@@ -41,9 +41,9 @@ pub fn run(access: Access) -> Result<(), Failed> {
             let (kind, repo) = (of.kind.kind, of.repo.clone());
             (of, AccessCommand::Conceal { kind, repo, to: from })
         }
-        Access::Reject { of, user, reason } => {
+        Access::Reject { of, user, partner, reason } => {
             let (kind, repo, who) = (of.kind.kind, of.repo.clone(), Asker::User(user));
-            (of, AccessCommand::Reject { kind, repo, who, reason })
+            (of, AccessCommand::Reject { kind, repo, who, partner, reason })
         }
         Access::Reopen { of, user } => {
             let (kind, repo, who) = (of.kind.kind, of.repo.clone(), Asker::User(user));

@@ -49,10 +49,10 @@ pub fn run(audit: Audit) -> Result<(), Failed> {
             send(&remote, "audit", &AdminCommand::AuditWho(query))
         }
         Audit::Export(export) => export::run(export),
-        Audit::What { principal, token, since, until, remote } => {
+        Audit::What { name, principal, token, since, until, remote } => {
             let since_ms = since.as_deref().map(moment).transpose()?;
             let until_ms = until.as_deref().map(moment).transpose()?;
-            let query = WhatQuery { principal, token, since_ms, until_ms };
+            let query = WhatQuery { principal: name.or(principal), token, since_ms, until_ms };
             let found = Client::new(&remote)?.admin("audit", &AdminCommand::AuditWhat(query))?;
             if remote.json {
                 show(&found, true);

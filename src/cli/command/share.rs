@@ -13,7 +13,7 @@ use super::share_record;
 use crate::Failed;
 use crate::arguments::{NewShare, Remote, Share, Starts};
 use crate::client::Client;
-use crate::show::show;
+use crate::show::{inert_lines, show};
 
 /// `strongroom share …`.
 ///
@@ -74,7 +74,7 @@ fn accept(yes: bool, remote: &Remote) -> Result<(), Failed> {
         return Err(Failed("this share has no terms".to_owned()));
     };
     if !yes {
-        eprintln!("{terms}\n");
+        eprintln!("{}\n", inert_lines(terms));
     }
     if found["accepted"] == Value::Null && !yes && !confirmed("Accept these terms?") {
         return Err(Failed("nothing was accepted".to_owned()));

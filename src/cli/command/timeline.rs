@@ -5,17 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::show::print;
+use crate::show::{inert, print};
 
 /// Openings of one file that lie no further apart are one act, in milliseconds.
 const APART_MS: i64 = 10 * 60 * 1000;
+/// Ways to take a file, and their words.
+const READS: [(&str, &str); 3] =
+    [("object.open", "read"), ("object.rewrap", "took sealed"), ("object.recover", "took out with its key")];
 
 /// The acts of some records, which come newest first.
 pub fn acts(records: &[Value]) -> Vec<Value> {
     let request = |record: &Value| (record["token"].as_u64(), record["request_id"].as_str().map(str::to_owned));
     let is = |record: &Value, action: &str| record["action"] == action;
     // Whoever sends the same id twice has those drawn together that are of one token.
-    let said = |record: &&Value| is(record, "object.open") || is(record, "object.absent");
+    let read = |record: &Value| READS.iter().any(|(action, _)| is(record, action));
+    let said = |record: &&Value| read(record) || is(record, "object.absent");
     let opened: BTreeSet<_> = records.iter().filter(said).map(request).collect();
     let mut acts: Vec<Value> = Vec::new();
     let mut reading: HashMap<[String; 5], usize> = HashMap::new();
@@ -33,13 +37,14 @@ pub fn acts(records: &[Value]) -> Vec<Value> {
         if is(record, "repo.read") && record["outcome"] == "allowed" && opened.contains(&request(record)) {
             continue;
         }
-        if !is(record, "object.open") {
+        if !read(record) {
             acts.push(act(record));
             continue;
         }
         let near = |act: &Value| {
             number_ms(&record["time_ms"]) - number_ms(&act["last_ms"]) <= APART_MS
                 && act["revision"] == record["revision"]
+                && act["action"] == record["action"]
         };
         match reading.get(&of).filter(|at| acts.get(**at).is_some_and(near)) {
             Some(at) => {
@@ -141,7 +146,8 @@ fn line(act: &Value) -> String {
             let open = number(&act["unfinished"]);
             let open = if open == 0 { String::new() } else { format!(", {open} without an end in the log") };
             let sent = format!("{} sent", act["sent"]);
-            format!("read{times}, {} bytes in {} ranges, {sent}{open}", act["bytes"], ranges.len())
+            let read = READS.iter().find(|(action, _)| act["action"] == *action).map_or("read", |(_, word)| word);
+            format!("{read}{times}, {} bytes in {} ranges, {sent}{open}", act["bytes"], ranges.len())
         }
         _ if act["action"] == "object.absent" => "asked for what is not there, or not for them".to_owned(),
         _ => format!("{} {}", text("action").unwrap_or_default(), text("outcome").unwrap_or_default()),
@@ -155,12 +161,6 @@ fn line(act: &Value) -> String {
         what += &text(key).filter(|text| !text.is_empty()).map(|text| format!(" ({text})")).unwrap_or_default();
     }
     format!("{} {who}{by}{share}{from} {what}", text("first").unwrap_or_default())
-}
-
-/// What clients wrote moves no cursor and makes no line of its own.
-pub fn inert(text: &str) -> String {
-    let inert = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(inert).collect()
 }
 
 #[cfg(test)]

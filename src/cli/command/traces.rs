@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::Failed;
 use crate::arguments::Remote;
 use crate::client::Client;
-use crate::show::print;
+use crate::show::{json_text, print};
 
 /// Between two looks for what is new.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub fn run(follow: bool, remote: &Remote) -> Result<(), Failed> {
         let text = answer.body_mut().read_to_string().map_err(|error| Failed(error.to_string()))?;
         let next = answer.headers().get("x-next-after").and_then(|next| next.to_str().ok());
         after = next.unwrap_or("0").to_owned();
-        print(&text);
+        print(&json_text(&text));
         // This very request is one of the next.
         match (text.lines().count() < strongroom_gate::traces::PAGE_MAX, follow) {
             (true, false) => return Ok(()),

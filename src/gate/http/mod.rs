@@ -98,7 +98,8 @@ pub async fn accept(
             Ok((socket, peer)) => {
                 let serve = serve.clone();
                 tokio::spawn(async move {
-                    serve.connection(socket, peer.ip()).await;
+                    // A listener on [::] sees clients of IPv4 too. They are recorded, and looked for, by their own address.
+                    serve.connection(socket, peer.ip().to_canonical()).await;
                     drop(slot);
                 });
             }

@@ -2,8 +2,8 @@
 
 use axum::http::StatusCode;
 use strongroom_domain::{Compartment, RepoPath, Revision};
-use strongroom_protocol::Grant;
-use strongroom_storage::{CommitInfo, FileEntry};
+use strongroom_protocol::{Grant, ObjectRef};
+use strongroom_storage::{CommitInfo, FileEntry, ObjectId};
 
 use super::{commit_at, view};
 use crate::gate::Gate;
@@ -19,6 +19,25 @@ pub struct Found {
     pub compartment: Compartment,
     /// What stands in its directory.
     pub file: FileEntry,
+}
+
+impl Found {
+    /// By what the keeper is asked for it, with the envelope that was committed.
+    ///
+    /// # Errors
+    /// 404, or 500 where the stored envelope is another one.
+    pub async fn reference(&self, gate: &Gate, path: &RepoPath) -> Result<ObjectRef, Refused> {
+        let repo = self.grant.repo()?;
+        let part = repo.part(self.compartment).ok_or_else(Refused::repo)?;
+        let object = ObjectId(self.file.object);
+        let envelope = gate.catalog.envelope(repo.parts().id, self.compartment, object).await?;
+        if !self.file.has_envelope(&part.keys, &envelope) {
+            tracing::error!(%object, "an envelope is not the one that was committed");
+            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored file was tampered with"));
+        }
+        let (compartment, commit, path) = (Some(self.compartment), Some(self.commit.id), Some(path.to_string()));
+        Ok(ObjectRef { compartment, commit, path, envelope, size: self.file.size })
+    }
 }
 
 /// Looks for it. That it is not there, or not for this grant, is recorded before it is said.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json as value};
 use strongroom_domain::limits::FILE_BYTES_MAX;
 use strongroom_domain::{Action, Compartment, Sha256};
-use strongroom_protocol::{Credential, Grant, Purpose, SecretText, Target};
+use strongroom_protocol::{Credential, Grant, ObjectRef, Purpose, SecretText, Target};
 
 use super::commit::{comes, find};
 use crate::call::Call;
@@ -176,7 +176,8 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
         if let Some((object, header, size)) = found {
             let path = Some(format!("lfs:{oid}"));
             let compartment = part.compartment;
-            let sending = Sending { compartment, commit: None, path, object, header, size, range: 0..size };
+            let reference = ObjectRef { compartment: Some(compartment), commit: None, path, envelope: header, size };
+            let sending = Sending { object, reference, range: 0..size };
             let mut response = Response::new(send(&gate, grant, &call.peer, sending).await?);
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
             return Ok(response);

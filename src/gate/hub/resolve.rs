@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use strongroom_domain::Commit;
 use strongroom_storage::{FileEntry, ObjectId};
 
-use super::file::{Found, file_at};
+use super::file::file_at;
 use super::path;
 use crate::call::Call;
 use crate::gate::Gate;
@@ -35,10 +35,11 @@ pub async fn get(gate: Arc<Gate>, call: Call) -> Answer {
 async fn answer(gate: Arc<Gate>, call: Call, with_body: bool) -> Answer {
     let (revision, path) = (call.revision()?, path(&call)?);
     let grant = call.authorize_repo(&gate, Some(&revision), Some(path.as_str())).await?;
-    let Found { grant, commit, compartment, file } = file_at(&gate, grant, &revision, &path).await?;
+    let found = file_at(&gate, grant, &revision, &path).await?;
+    let (commit, file) = (found.commit.id, &found.file);
     let asked = range(call.header(header::RANGE), file.size);
     let mut response = Response::new(Body::empty());
-    describe(response.headers_mut(), &file, commit.id, path.file_name())?;
+    describe(response.headers_mut(), file, commit, path.file_name())?;
     let range = match asked {
         Asked::Whole => 0..file.size,
         Asked::Part(range) => {
@@ -55,17 +56,9 @@ async fn answer(gate: Arc<Gate>, call: Call, with_body: bool) -> Answer {
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, value(&(range.end - range.start).to_string())?);
     if with_body {
-        let repo = grant.repo()?;
-        let part = repo.part(compartment).ok_or_else(Refused::repo)?;
-        let object = ObjectId(file.object);
-        let header = gate.catalog.envelope(repo.parts().id, compartment, object).await?;
-        if !file.has_envelope(&part.keys, &header) {
-            tracing::error!(%object, "an envelope is not the one that was committed");
-            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored file was tampered with"));
-        }
-        let (commit, path) = (Some(commit.id), Some(path.to_string()));
-        let sending = Sending { compartment, commit, path, object, header, size: file.size, range };
-        *response.body_mut() = send(&gate, grant, &call.peer, sending).await?;
+        let reference = found.reference(&gate, &path).await?;
+        let sending = Sending { object: ObjectId(file.object), reference, range };
+        *response.body_mut() = send(&gate, found.grant, &call.peer, sending).await?;
     }
     Ok(response)
 }

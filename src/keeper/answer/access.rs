@@ -12,6 +12,7 @@ use crate::ask::{Ask, AskChange, Decided};
 use crate::change::Change;
 use crate::credential::Subject;
 use crate::log::Record;
+use crate::partner::Partner;
 use crate::policy::{Line, Place, PrincipalId};
 use crate::server::Core;
 use crate::share::ShareChange;
@@ -96,13 +97,18 @@ impl Core {
                 let of = of.as_ref().map(|(kind, repo)| (*kind, repo));
                 self.access_list(state, subject, of, (*status, *after), record)
             }
-            AccessCommand::Approve { who, unasked, partner, spec } => {
-                self.approve(state, subject, (who, *unasked, *partner), spec, record)
+            AccessCommand::Approve { who, unasked, partner, spec, reason } => {
+                let made = self.approve(state, subject, (who, *unasked, *partner), spec, record)?;
+                record.reason = super::cut(reason, 1024);
+                Ok(made)
             }
-            AccessCommand::Reject { kind, repo, who, reason } => {
+            AccessCommand::Reject { kind, repo, who, partner: false, reason } => {
                 let found = self.decidable(state, subject, (*kind, repo), who, record)?;
                 record.reason = super::cut(reason, 1024);
                 decide(state, found, Some(Decided::Rejected(super::cut(reason, 1024))), subject, record)
+            }
+            AccessCommand::Reject { kind, repo, who, partner: true, reason } => {
+                self.reject_partner(state, subject, (*kind, repo), (who, reason), record)
             }
             AccessCommand::Reopen { kind, repo, who } => {
                 let found = self.decidable(state, subject, (*kind, repo), who, record)?;
@@ -133,6 +139,33 @@ impl Core {
         let (principal, found) = asker(state, repo, who)?;
         record.subject = state.principals.get(&principal).map(|principal| principal.name.clone());
         found.ok_or_else(|| Refusal::Invalid("they have not asked for this repository".to_owned()))
+    }
+
+    /// What waits of all people of an organisation. No share was made for it, and none ends.
+    fn reject_partner(
+        &self,
+        state: &State,
+        by: &Subject,
+        repo: Named<'_>,
+        (who, reason): (&Asker, &str),
+        record: &mut Record,
+    ) -> Outcome {
+        let repo = self.managed_repo(state, by, repo, record)?;
+        let partner = organisation(state, repo, who)?;
+        let waiting: Vec<Found<'_>> = waiting(state, repo, partner).collect();
+        if waiting.is_empty() {
+            return Err(Refusal::Conflict(format!("no request of {} waits", partner.name)));
+        }
+        record.subject = Some(told(state, partner, waiting.iter().map(|(_, ask)| *ask)));
+        record.reason = super::cut(reason, 1024);
+        let decided = Decided::Rejected(super::cut(reason, 1024));
+        let (mut shown, mut changes) = (Vec::new(), Vec::new());
+        for found in waiting {
+            let (one, change) = decide(state, found, Some(decided.clone()), by, record)?;
+            shown.push(one);
+            changes.extend(change);
+        }
+        Ok((json!({"partner": partner.name, "requests": shown}), changes))
     }
 
     fn disclose(&self, state: &State, by: &Subject, repo: Named<'_>, to: &str, record: &mut Record) -> Outcome {
@@ -198,41 +231,95 @@ impl Core {
         record: &mut Record,
     ) -> Outcome {
         let repo = self.managed_repo(state, by, (spec.kind, &spec.repo), record)?;
-        let (principal, found) = asker(state, repo, who)?;
-        let name = state.principals.get(&principal).map(|principal| principal.name.clone()).ok_or(Refusal::NotFound)?;
-        let ask = match found {
-            Some((_, ask)) => {
-                let share = ask.share().and_then(|id| Some((id, state.shares.get(&id)?)));
-                if let Some((id, _)) = share.filter(|(id, share)| share.over(*id, state, record.time_ms).is_none()) {
-                    return Err(Refusal::Conflict(format!("{name} has access already: share {id}")));
-                }
-                ask.clone()
-            }
-            None if unasked => Ask {
-                principal: PrincipalId(principal),
-                repo,
-                fields: Vec::new(),
-                asked_ms: record.time_ms,
-                decided: None,
-            },
-            None => return Err(Refusal::Conflict(format!("{name} has not asked for this repository"))),
+        let partner = partner.then(|| organisation(state, repo, who)).transpose()?;
+        let own = match (partner, who) {
+            // Nobody of them was named.
+            (Some(_), Asker::User(name)) if state.principal(name).is_none() => None,
+            _ => Some(approvable(state, repo, (who, unasked), record)?),
         };
-        // No number is given twice: a request that is withdrawn could be accepted as another's.
-        let id = found.map_or(record.generation + 1, |(id, _)| id);
-        let to = match (partner, state.partners.of(principal)) {
-            (false, _) => name,
-            (true, Some((_, partner))) => partner.name.clone(),
-            (true, None) => return Err(Refusal::Invalid(format!("{name} is no partner organisation's"))),
+        let mut asks: Vec<(u64, Ask)> = own.into_iter().collect();
+        if let Some(partner) = partner {
+            let others = waiting(state, repo, partner).filter(|(id, _)| asks.iter().all(|(own, _)| own != id));
+            let others: Vec<(u64, Ask)> = others.map(|(id, ask)| (id, ask.clone())).collect();
+            asks.extend(others);
+        }
+        let name = |principal: PrincipalId| state.principals.get(&principal.0).map(|principal| principal.name.clone());
+        let to = match (partner, asks.first()) {
+            (Some(partner), None) => return Err(Refusal::Conflict(format!("no request of {} waits", partner.name))),
+            (Some(partner), Some(_)) => partner.name.clone(),
+            (None, first) => first.and_then(|(_, ask)| name(ask.principal)).ok_or(Refusal::NotFound)?,
         };
         let spec = ShareSpec { to, ..spec.clone() };
         let (share_id, share) = self.share_make(state, by, &spec, record)?;
-        let decided = Some((Decided::Accepted(share_id), by.principal, record.time_ms));
-        let ask = Ask { decided, ..ask };
-        let mut told = super::share::shown(state, share_id, &share);
-        told["request"] = id.into();
-        let made = Change::Share(ShareChange::Made(share_id, Box::new(share)));
-        Ok((told, vec![made, Change::Ask(AskChange::Is(id, Box::new(ask)))]))
+        let mut shown = super::share::shown(state, share_id, &share);
+        shown["request"] = asks.first().map(|(id, _)| *id).into();
+        if let Some(partner) = partner {
+            shown["requests"] = asks.iter().map(|(id, _)| *id).collect();
+            let of = told(state, partner, asks.iter().map(|(_, ask)| ask));
+            record.subject = Some(super::cut(&format!("share {share_id} with {of}"), 1024));
+        }
+        let mut changes = vec![Change::Share(ShareChange::Made(share_id, Box::new(share)))];
+        changes.extend(asks.into_iter().map(|(id, ask)| {
+            let decided = Some((Decided::Accepted(share_id), by.principal, record.time_ms));
+            Change::Ask(AskChange::Is(id, Box::new(Ask { decided, ..ask })))
+        }));
+        Ok((shown, changes))
     }
+}
+
+/// Somebody's request that a share can be made for, with its number.
+fn approvable(
+    state: &State,
+    repo: u64,
+    (who, unasked): (&Asker, bool),
+    record: &Record,
+) -> Result<(u64, Ask), Refusal> {
+    let (principal, found) = asker(state, repo, who)?;
+    let name = state.principals.get(&principal).map(|principal| &principal.name).ok_or(Refusal::NotFound)?;
+    match found {
+        Some((id, ask)) => {
+            let share = ask.share().and_then(|id| Some((id, state.shares.get(&id)?)));
+            if let Some((id, _)) = share.filter(|(id, share)| share.over(*id, state, record.time_ms).is_none()) {
+                return Err(Refusal::Conflict(format!("{name} has access already: share {id}")));
+            }
+            Ok((id, ask.clone()))
+        }
+        // No number is given twice: a request that is withdrawn could be accepted as another's.
+        None if unasked => {
+            let (principal, asked_ms) = (PrincipalId(principal), record.time_ms);
+            Ok((record.generation + 1, Ask { principal, repo, fields: Vec::new(), asked_ms, decided: None }))
+        }
+        None => Err(Refusal::Conflict(format!("{name} has not asked for this repository"))),
+    }
+}
+
+/// The partner organisation that somebody is one of, or that is called so.
+fn organisation<'a>(state: &'a State, repo: u64, who: &Asker) -> Result<&'a Partner, Refusal> {
+    if let Asker::User(name) = who
+        && state.principal(name).is_none()
+        && let Some((_, partner)) = state.partners.named(name)
+    {
+        return Ok(partner);
+    }
+    let (principal, _) = asker(state, repo, who)?;
+    let name = state.principals.get(&principal).map(|principal| &principal.name).ok_or(Refusal::NotFound)?;
+    let partner = state.partners.of(principal).map(|(_, partner)| partner);
+    partner.ok_or_else(|| Refusal::Invalid(format!("{name} is no partner organisation's")))
+}
+
+/// What waits of the people of an organisation.
+fn waiting<'a>(state: &'a State, repo: u64, partner: &'a Partner) -> impl Iterator<Item = Found<'a>> {
+    let asks = state.asks.iter().map(|(id, ask)| (*id, ask));
+    asks.filter(move |(_, ask)| {
+        ask.repo == repo && ask.decided.is_none() && partner.members.contains_key(&ask.principal.0)
+    })
+}
+
+/// An organisation, and those of its people whose requests are decided, for the log.
+fn told<'a>(state: &State, partner: &Partner, asks: impl Iterator<Item = &'a Ask>) -> String {
+    let name = |ask: &Ask| state.principals.get(&ask.principal.0).map_or("?", |principal| &principal.name).to_owned();
+    let people: Vec<String> = asks.map(name).collect();
+    super::cut(&format!("partner {}: {}", partner.name, people.join(", ")), 1024)
 }
 
 /// By it a principal may know that a repository is there.

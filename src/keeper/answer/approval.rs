@@ -10,6 +10,7 @@ use strongroom_protocol::{ApprovalCommand, Refusal};
 
 use super::admin::Outcome;
 use super::authorize::{compartments, may};
+use super::partner::own_hand;
 use super::people::time;
 use crate::act::{Act, ActChange, Decision, Deed, Recovery};
 use crate::change::Change;
@@ -145,6 +146,8 @@ impl Core {
         if !self.could(state, subject, act) {
             return Err(Refusal::Forbidden("this needs the right to do the same".to_owned()));
         }
+        // Nor is it somebody else in their name, or a machine.
+        own_hand(state, subject)?;
         // What the one who asked may do no longer is not done in their name.
         let asker = Subject { principal: act.principal, token: act.token, share: None, ticket: None };
         if !lives(state, act.token, record.time_ms) || !self.could(state, &asker, act) {

@@ -1,5 +1,7 @@
 //! The log's own reading: search, leaves, checkpoint, proofs.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -18,6 +20,13 @@ use crate::witness::cosigned;
 const PAGE_MAX: u32 = 500;
 /// Leaves of one page, at most: a leaf has some 600 bytes, and its JSON twice that.
 const LEAVES_MAX: u32 = 1000;
+
+/// An address as records have it, however it was typed: one of IPv4 is never written as one of IPv6.
+pub(super) fn address(typed: &str) -> Result<String, Refusal> {
+    let address: IpAddr =
+        typed.parse().map_err(|_| Refusal::Invalid("an address is one of IPv4 or IPv6".to_owned()))?;
+    Ok(address.to_canonical().to_string())
+}
 
 impl Core {
     fn filter(&self, state: &State, query: &AuditQuery) -> Filter {
@@ -46,7 +55,8 @@ impl Core {
             compartment: query.compartment.map(|part| part.word().to_owned()),
             path: query.path.clone(),
             request_id: query.request_id.clone(),
-            address: query.address.clone(),
+            // One that is none was refused before.
+            address: query.address.as_deref().and_then(|typed| address(typed).ok()),
             action: query.action.clone(),
             outcome: query.outcome.clone(),
             since_ms: query.since_ms,
@@ -59,6 +69,7 @@ impl Core {
 
     pub(super) fn describe_search(&self, _: &State, query: &AuditQuery, record: &mut Record) -> Outcome {
         record.subject = Some(super::cut(&format!("{query:?}"), 1024));
+        query.address.as_deref().map(address).transpose()?;
         Ok((Value::Null, Vec::new()))
     }
 

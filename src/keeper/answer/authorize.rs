@@ -227,6 +227,7 @@ impl Core {
             call,
             revision,
             witnessed: BTreeSet::new(),
+            opened: None,
         };
         let too_many = || Refusal::Unavailable("too many requests are in flight".to_owned());
         answer.id = self.grants.lock().add(live).ok_or_else(too_many)?;
@@ -241,6 +242,10 @@ impl Core {
         action: Action,
         purpose: Option<Purpose>,
     ) -> Result<RepoParts, Refusal> {
+        // What was decided was recorded first. Where a lock or a seal came between, its keys have left memory, and stay away.
+        if state.stops.contains_key(&Stop::Repo(id)) {
+            return Err(Refusal::NotFound);
+        }
         let keys = self.held.keys(repo).map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let part = |compartment: &Compartment| {
             let part = keys.part(Part::Compartment(*compartment));

@@ -2,13 +2,14 @@
 //! does it instead is found out, for then the other cannot.
 
 use serde_json::json;
-use strongroom_protocol::Refusal;
+use strongroom_protocol::{Given, Refusal};
 
 use super::admin::Outcome;
 use super::people::{invalid, time, token_json, token_name, user};
 use crate::change::Change;
 use crate::credential::Subject;
 use crate::log::Record;
+use crate::review::succeed;
 use crate::server::Core;
 use crate::state::{State, Token, TokenBody};
 use crate::token;
@@ -55,6 +56,7 @@ impl Core {
         let mut shown = token_json(state, id, &token);
         (shown["state"], shown["token"]) = ("active".into(), text.expose().into());
         let mut changes = vec![Change::Token(id, token), Change::RevokeToken(subject.token, record.time_ms)];
+        changes.extend(succeed(state, (Given::Token(subject.token), Given::Token(id))));
         if principal.claimed_ms.is_none() {
             changes.push(Change::Claim(subject.principal.0, Some(record.time_ms)));
         }

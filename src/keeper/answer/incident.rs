@@ -19,7 +19,7 @@ use crate::credential::{Subject as Asker, authenticate};
 use crate::did::Did;
 use crate::incident::{Digest, FORMAT, Header, Page, Replay, Sealed, Who, from_address, is_of, statement};
 use crate::log::{
-    Filter, LOOKED_AT_MAX, Record, ShareFilter, Step, StoredLeaf, history, leaf_at, search, search_closed,
+    Filter, LOOKED_AT_MAX, Record, ShareFilter, Step, StoredLeaf, history, leaf_at, newest_ms, search, search_closed,
 };
 use crate::server::{Core, now_ms};
 use crate::state::{State, Stop};
@@ -72,11 +72,7 @@ fn subject(state: &State, suspect: &Suspect) -> Result<Subject, Refusal> {
                 .ok_or_else(|| Refusal::Invalid(format!("no partner organisation is called '{name}'")))?;
             Ok(Subject::Partner { id, name: partner.name.clone(), people: partner.people().into_iter().collect() })
         }
-        Suspect::Address(text) => {
-            let address: std::net::IpAddr =
-                text.parse().map_err(|_| Refusal::Invalid("an address is one of IPv4 or IPv6".to_owned()))?;
-            Ok(Subject::Address { address: address.to_string() })
-        }
+        Suspect::Address(typed) => Ok(Subject::Address { address: super::audit::address(typed)? }),
     }
 }
 
@@ -217,6 +213,11 @@ impl Core {
         // From here on nothing more belongs to it.
         let logs = self.log.checkpoints().await.map_err(unavailable)?;
         scope.sizes = logs.iter().map(|(log, position)| (*log, position.size)).collect();
+        if query.until_ms.is_none() {
+            // The clock of another keeper may be ahead of ours: its newest records belong to it.
+            let newest = newest_ms(&self.database.reader).await.map_err(unavailable)?;
+            scope.until_ms = scope.until_ms.max(newest.saturating_add(1));
+        }
         let checkpoints: Vec<String> = logs.into_iter().map(|(_, position)| position.checkpoint).collect();
         let (mut did, mut activity, mut whose) = (Did::default(), Digest::default(), Who::of(&scope.subject));
         // Where a page of evidence is full, so that whoever asks for it can ask for several at a time.

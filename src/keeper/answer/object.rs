@@ -91,6 +91,7 @@ impl Core {
                 };
                 if let Part::Compartment(part) = part {
                     self.witnessed(grant, part)?;
+                    self.note_opened(grant, part, &object);
                 }
                 let header = Header::parse(&object.envelope).map_err(|error| Refusal::Invalid(error.to_string()))?;
                 let key = header.open(&self.keys_of(state, &live)?.part(part).identity);
@@ -114,7 +115,9 @@ impl Core {
                 let part = object.compartment.filter(|part| live.compartments.contains(part));
                 let part = part.filter(|_| live.action == Action::KeyRecover).ok_or(Refusal::NotFound)?;
                 record.compartments = vec![part.to_string()];
+                record.range = Some((0, object.size));
                 self.witnessed(grant, part)?;
+                self.note_opened(grant, part, &object);
                 // An identity made for this one object: what leaves opens nothing else.
                 let fresh = Identity::generate();
                 let header = self.given_out(state, &live, (part, &object), fresh.to_recipient(), record)?;
@@ -122,6 +125,13 @@ impl Core {
             })
             .await?;
         Ok(Reply::Recovered(recovered.0, recovered.1))
+    }
+
+    /// Notes what a grant opened, for the record of what is sent of it.
+    pub(super) fn note_opened(&self, grant: GrantId, part: Compartment, object: &ObjectRef) {
+        if let Some(live) = self.grants.lock().get_mut(grant) {
+            live.opened = Some((part, object.commit));
+        }
     }
 
     /// The header of a whole object for another recipient; that it is given out is counted.

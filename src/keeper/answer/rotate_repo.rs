@@ -22,7 +22,7 @@ use crate::keys::{random, wrap};
 use crate::log::Record;
 use crate::rotation::{Rotation, RotationChange, Step};
 use crate::server::{Core, now_ms};
-use crate::state::{Repo, State};
+use crate::state::{Repo, State, Stop};
 
 /// Writes that nothing lets go on go on after so long.
 const CLOSE_MS: i64 = 5 * 60 * 1000;
@@ -66,6 +66,10 @@ impl Core {
                         Ok((shown(rotation), change(RotationChange::Set(rotation.with_writes(None)))))
                     }
                     Some(rotation) => Ok((shown(rotation), Vec::new())),
+                    // Its keys have left memory.
+                    None if state.stops.contains_key(&Stop::Repo(id)) => {
+                        Err(Refusal::Conflict("the repository is locked: let it open first".to_owned()))
+                    }
                     None => {
                         let unavailable = |error: crate::keys::KeyError| Refusal::Unavailable(error.to_string());
                         let secret = self.held.keys(repo).and_then(|keys| keys.succeed()).map_err(unavailable)?;

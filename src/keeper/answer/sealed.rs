@@ -48,6 +48,7 @@ impl Core {
                     Refusal::Forbidden("only a share that was made with --sealed is delivered so".to_owned())
                 })?;
                 self.witnessed(grant, part)?;
+                self.note_opened(grant, part, &object);
                 self.given_out(state, &live, (part, &object), recipient, record)
             })
             .await?;

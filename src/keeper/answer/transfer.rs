@@ -32,6 +32,11 @@ impl Core {
             describe(state, &live, record, "object.deliver");
             record.path = path.as_deref().map(|path| cut(path, 1024));
             record.range = Some((range.start, range.end));
+            // As its opening says it, so that it can be told without that one.
+            if let Some((part, commit)) = live.opened {
+                record.compartments = vec![part.to_string()];
+                record.revision = commit.map(|commit| commit.to_string()).or(record.revision.take());
+            }
             record.bytes = Some(bytes);
             record.outcome = if complete { "done" } else { "cut" }.to_owned();
             Ok(Reply::Done)

@@ -8,7 +8,7 @@ use strongroom_protocol::admin::WhatQuery;
 use super::admin::Outcome;
 use super::authorize::{compartments, has_compartments, may};
 use super::people::{time, user};
-use crate::credential::Subject;
+use crate::credential::{Subject, dead};
 use crate::did::Did;
 use crate::log::{Filter, LOOKED_AT_MAX, Record, search};
 use crate::policy::{PrincipalId, Question};
@@ -48,6 +48,22 @@ fn whom(state: &State, query: &WhatQuery) -> Result<Whom, Refusal> {
         }
         (None, Some(name)) => Ok(Whom { principal: user(state, name)?.0, token: None }),
         _ => Err(Refusal::Invalid("name a principal or a token".to_owned())),
+    }
+}
+
+/// Why nothing is in reach, where nothing is.
+fn stopped(state: &State, whom: &Whom, now_ms: i64) -> Option<&'static str> {
+    if let Some((id, token)) = whom.token.and_then(|id| Some((id, state.tokens.get(&id)?))) {
+        return dead(state, id, token, now_ms);
+    }
+    if state.stops.contains_key(&Stop::Principal(whom.principal)) {
+        return Some("principal locked");
+    }
+    match state.principals.get(&whom.principal) {
+        Some(principal) if principal.removed_ms.is_none() => {
+            state.partners.stops(PrincipalId(whom.principal), state, now_ms)
+        }
+        _ => Some("principal removed"),
     }
 }
 
@@ -102,7 +118,9 @@ impl Core {
             let state = self.state.read();
             let whom = whom(&state, query)?;
             let mut could = Vec::new();
-            for (id, repo) in state.repos.iter().filter(|(_, repo)| repo.deleted_ms.is_none()) {
+            let stopped = stopped(&state, &whom, now_ms());
+            let repos = state.repos.iter().filter(|(_, repo)| stopped.is_none() && repo.deleted_ms.is_none());
+            for (id, repo) in repos {
                 let rights = rights(&state, &whom, *id, repo);
                 if !rights.is_empty() {
                     let locked = state.stops.contains_key(&Stop::Repo(*id));
@@ -112,23 +130,28 @@ impl Core {
             }
             // Its shares, each for their own tokens alone.
             let of = |id: u64, share: &Share| {
-                share.is_with(PrincipalId(whom.principal), &state) && share.over(id, &state, now_ms()).is_none()
+                stopped.is_none()
+                    && share.is_with(PrincipalId(whom.principal), &state)
+                    && share.over(id, &state, now_ms()).is_none()
             };
             let shares = state.shares.iter().filter(|(id, share)| whom.token.is_none() && of(**id, share));
             could.extend(shares.filter_map(|(id, share)| {
                 let repo = state.repos.get(&share.repo).filter(|repo| repo.deleted_ms.is_none())?;
-                let parts: Vec<&str> = share.body.compartments.iter().map(|part| part.word()).collect();
+                let asked = whom.question(Action::RepoRead, Some(repo.namespace), Some(share.repo));
+                let parts = state.policy.compartments(&Question { share: Some(*id), ..asked });
+                let parts: Vec<&str> = parts.iter().map(|part| part.word()).collect();
                 let right = json!({"action": Action::RepoRead.word(), "compartments": parts});
                 let (locked, name) = (state.stops.contains_key(&Stop::Repo(share.repo)), repo.name.as_str());
                 let kind = repo.kind.to_string();
-                Some(json!({"kind": kind, "repo": name, "locked": locked, "share": id, "rights": [right]}))
+                let shown = json!({"kind": kind, "repo": name, "locked": locked, "share": id, "rights": [right]});
+                (!parts.is_empty()).then_some(shown)
             }));
-            let everywhere = everywhere(&state, &whom);
+            let everywhere = if stopped.is_none() { everywhere(&state, &whom) } else { Vec::new() };
             let name = state.principals.get(&whom.principal).map(|principal| principal.name.clone());
             let token = whom.token.and_then(|id| state.tokens.get(&id));
             let shown = json!({
                 "principal": name, "token": whom.token, "generation": state.generation,
-                "revoked": token.and_then(|token| token.revoked_ms).map(time), "could": could, "system": everywhere,
+                "stopped": stopped, "revoked": token.and_then(|token| token.revoked_ms).map(time), "could": could, "system": everywhere,
             });
             (whom, shown)
         };

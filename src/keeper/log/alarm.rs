@@ -337,3 +337,6 @@ fn policy(effect: &Effect) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub use places::wrongly_indexed;
 pub use proofs::Proofs;
 pub use record::Record;
 pub use roots::{Roots, RootsError};
-pub use search::{Page, SearchError, leaf_at, leaves, search, search_closed};
+pub use search::{Page, SearchError, leaf_at, leaves, newest_ms, search, search_closed};
 pub use share::{Over, ShareCharge};
 pub use spent::Crossed;
 pub use tiles::{StoredTile, StoredTiles, Tiles, TilesError};

@@ -239,6 +239,15 @@ pub async fn leaf_at(pool: &AnyPool, (log, seq): (u64, u64)) -> Result<Option<St
     Ok(leaves(pool, log, seq, 1).await?.pop().filter(|leaf| leaf.seq == seq))
 }
 
+/// The latest time of any record, Unix milliseconds.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn newest_ms(pool: &AnyPool) -> Result<i64, SearchError> {
+    let row = sqlx::query("SELECT time_ms FROM audit_leaf ORDER BY time_ms DESC LIMIT 1").fetch_optional(pool).await?;
+    Ok(row.map(|row| row.try_get("time_ms")).transpose()?.unwrap_or(0))
+}
+
 /// Stored leaves of a log from a place on.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use super::audit::moment;
 use crate::Failed;
 use crate::arguments::{AuditExport, ExportFormat};
 use crate::client::Client;
+use crate::show::json_text;
 use collector::Out;
 
 pub use syslog::alert_line;
@@ -37,7 +38,11 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
     loop {
         let logs = client.admin("audit", &AdminCommand::AuditCheckpoint)?;
         let numbers = logs["logs"].as_array().into_iter().flatten().filter_map(|log| log["log"].as_u64());
-        for log in numbers.filter(|log| export.log.is_none_or(|only| only == *log)) {
+        let numbers: Vec<u64> = numbers.filter(|log| export.log.is_none_or(|only| only == *log)).collect();
+        if let (Some(only), true) = (export.log, numbers.is_empty()) {
+            return Err(Failed(format!("there is no log {only}: strongroom audit verify")));
+        }
+        for log in numbers {
             let size = size_of(&logs, log);
             loop {
                 // A log that another keeper began meanwhile is had from its beginning.
@@ -51,16 +56,20 @@ pub fn run(export: AuditExport) -> Result<(), Failed> {
                 let begin = page["from"].as_u64().unwrap_or(from);
                 next.insert(log, page["next"].as_u64().unwrap_or(begin));
                 let records = page["records"].as_array().map_or(&[][..], Vec::as_slice);
+                let origin = page["origin"].as_str().unwrap_or_default();
+                let missing =
+                    |number: u64| Failed(format!("record {number} of {origin} is missing: strongroom audit verify"));
                 if records.is_empty() {
+                    // There is nothing newer than was asked for; or the log is longer than what is left of it.
+                    if begin < size {
+                        return Err(missing(begin));
+                    }
                     break;
                 }
-                let origin = page["origin"].as_str().unwrap_or_default();
                 let mut lines = Vec::with_capacity(records.len());
                 for (record, expected) in records.iter().zip(begin..) {
                     if record["record"].as_u64() != Some(expected) {
-                        return Err(Failed(format!(
-                            "record {expected} of {origin} is missing: strongroom audit verify"
-                        )));
+                        return Err(missing(expected));
                     }
                     if since_ms.is_some_and(|since| record["time_ms"].as_i64().is_some_and(|time| time < since)) {
                         continue;
@@ -86,15 +95,7 @@ fn size_of(logs: &Value, log: u64) -> u64 {
     each.filter(|each| each["log"] == log).find_map(|each| each["size"].as_u64()).unwrap_or(0)
 }
 
-/// JSON on one line, however its reader tells lines: serde_json escapes the control characters of ASCII, the others are escaped here.
+/// JSON on one line, however its reader tells lines.
 fn one_line(value: &Value) -> String {
-    let mut text = String::new();
-    for c in value.to_string().chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            text += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-    text
+    json_text(&value.to_string())
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use strongroom_keeper::incident::Header;
 use strongroom_protocol::incident::Subject;
 
-use crate::command::timeline::inert;
+use crate::show::inert;
 
 fn rows<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     of[key].as_array().into_iter().flatten()
@@ -75,7 +75,10 @@ pub fn report(header: &Header) -> String {
         };
         let from = text(&read["addresses"]);
         let (path, part) = (text(&read["path"]), text(&read["compartment"]));
-        let opened = times(&read["opened"]);
+        let mut opened = times(&read["opened"]);
+        if !read["opened_before"].is_null() {
+            opened += &format!(", and sent of what was opened before {}", times(&read["opened_before"]));
+        }
         out += &format!("    {part:<8} {path}  {} bytes, opened {opened}{open}{glass}, from {from}\n", read["bytes"]);
     }
     if rows(did, "read").next().is_none() {

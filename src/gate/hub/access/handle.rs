@@ -36,7 +36,7 @@ pub async fn post(gate: Arc<Gate>, mut call: Call) -> Answer {
         AccessStatus::Accepted => accept(&gate, &call, who, false).await,
         AccessStatus::Rejected => {
             let reason = body.rejection_reason.unwrap_or_default();
-            Ok(json(&send(&gate, &call, AccessCommand::Reject { kind, repo, who, reason }).await?))
+            Ok(json(&send(&gate, &call, AccessCommand::Reject { kind, repo, who, partner: false, reason }).await?))
         }
         AccessStatus::Pending => Ok(json(&send(&gate, &call, AccessCommand::Reopen { kind, repo, who }).await?)),
     }

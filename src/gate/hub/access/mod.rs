@@ -58,5 +58,12 @@ async fn accept(gate: &Gate, call: &Call, who: Asker, unasked: bool) -> Result<R
         sealed: false,
     };
     fix(gate, call, &mut spec).await?;
-    Ok(json(&send(gate, call, AccessCommand::Approve { who, unasked, partner: false, spec: Box::new(spec) }).await?))
+    Ok(json(
+        &send(
+            gate,
+            call,
+            AccessCommand::Approve { who, unasked, partner: false, spec: Box::new(spec), reason: String::new() },
+        )
+        .await?,
+    ))
 }
