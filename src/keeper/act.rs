@@ -27,6 +27,8 @@ pub enum Deed {
     Move(u64, u64, RepoName),
     /// To take one object out of a repository; the same. New deeds come last: what is stored is read by number.
     RecoverAt(Recovery),
+    /// What another version stored, in a form that this one does not read. It keeps its number, and waits until it is over.
+    Unreadable,
 }
 
 /// What break-glass is asked for.
@@ -46,6 +48,12 @@ impl Deed {
     fn bytes(&self) -> Vec<u8> {
         // Postcard into a growing vector fails for no value of these types.
         postcard::to_stdvec(self).expect("plain values")
+    }
+
+    /// As it is stored. A command's form may change from version to version: that must not keep a keeper from its start.
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let read = postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty());
+        read.map_or(Self::Unreadable, |(deed, _)| deed)
     }
 }
 
@@ -185,7 +193,7 @@ pub async fn load(tx: &mut AnyConnection, keys: &OwnKeys) -> Result<BTreeMap<u64
         let act = Act {
             principal: PrincipalId(number(&row, "principal")?),
             token: number(&row, "token")?,
-            deed: postcard::from_bytes(&deed).map_err(|_| LoadError::Value("act"))?,
+            deed: Deed::from_bytes(&deed),
             asked_ms: row.try_get("asked_ms")?,
             ends_ms: row.try_get("ends_ms")?,
             decided,
@@ -200,9 +208,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_another_version_stored_is_an_act_all_the_same() {
+        let reject = |reason: &str| strongroom_protocol::ApprovalCommand::Reject { id: 1, reason: reason.to_owned() };
+        let stored = Deed::Command(Box::new(AdminCommand::Approval(reject("no")))).bytes();
+        assert!(matches!(Deed::from_bytes(&stored), Deed::Command(_)));
+        for other in [&stored[..stored.len() - 1], &[&stored[..], &[0]].concat(), &[99], &[]] {
+            assert!(matches!(Deed::from_bytes(other), Deed::Unreadable), "{other:?}");
+        }
+    }
+
+    #[test]
     fn what_was_asked_for_before_paths_were_said_is_read_still_and_is_no_wish_of_now() {
         let stored = b"\x02\x07\x01\x07weights";
-        let old: Deed = postcard::from_bytes(stored).unwrap();
+        let old = Deed::from_bytes(stored);
         assert!(matches!(&old, Deed::Recover(7, parts) if parts == &[Compartment::Weights]));
         let (principal, path) = (PrincipalId(1), Some("model.safetensors".to_owned()));
         let act = Act { principal, token: 1, deed: old, asked_ms: 0, ends_ms: 1, decided: None };

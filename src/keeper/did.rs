@@ -162,9 +162,12 @@ impl Did {
         let read = self.reads.entry(key(record)).or_default();
         if let Some((start, end)) = record.range {
             (read.opened, read.ranges) = (read.opened + 1, joined(&read.ranges, start..end));
-            read.sent += sent.unwrap_or(end.saturating_sub(start));
-            read.unfinished += u64::from(sent.is_none());
-            self.unfinished += u64::from(sent.is_none());
+            // What was put into another compartment by its hash left nowhere: it says so.
+            let stays = record.action == "object.open" && record.subject.is_some();
+            read.sent += if stays { 0 } else { sent.unwrap_or(end.saturating_sub(start)) };
+            let unfinished = u64::from(sent.is_none() && !stays);
+            read.unfinished += unfinished;
+            self.unfinished += unfinished;
         }
         // With its own key for the object.
         read.recovered += u64::from(record.action == "object.recover");

@@ -93,6 +93,8 @@ def test_what_comes_into_another_compartment_by_its_hash_is_read_there(server, o
         did = owner.strongroom("audit", "what", "--principal", "writer")["did"]
         [told] = [each for each in did["read"] if each["path"] == path]
         assert told["compartment"] == part and told["ranges"] == [[0, len(content)]]
+        # Nothing of it left the server.
+        assert (told["opened"], told["sent"], told["unfinished"]) == (1, 0, 0)
     # Within its compartment a file is named again, and nothing is read.
     before = len(opened(owner, "--principal", "writer"))
     assert link(writer, "again.safetensors", WEIGHTS).status == 200 and not asked_for(writer, "more.safetensors", WEIGHTS)

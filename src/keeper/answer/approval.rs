@@ -25,6 +25,9 @@ use crate::state::State;
 /// Acts of one principal that wait at once: what it asks for must be looked at by somebody.
 const WAITING_MAX: usize = 64;
 
+/// Of an act that can't be read.
+const ANOTHER: &str = "it was asked for under another version of this server: ask for it anew";
+
 /// How often those that are over are looked for.
 const OVER_EVERY: Duration = Duration::from_secs(1);
 
@@ -161,6 +164,7 @@ impl Core {
                 let until = record.time_ms.saturating_add(self.dual.rule.window_ms);
                 (json!({"done_by": names(state, &[act.principal.0].into()), "until": time(until)}), Vec::new())
             }
+            Deed::Unreadable => return Err(Refusal::Conflict(ANOTHER.to_owned())),
         };
         // Nobody but a partner's sponsor sees the partner's token: whoever asked makes it (`share token`).
         changes.retain(|change| !matches!(change, Change::Token(..)));
@@ -207,6 +211,7 @@ impl Core {
                     let own = compartments(state, subject, Action::KeyRecover, Some(at), Some(*repo));
                     parts.iter().all(|part| own.contains(part))
                 }),
+            Deed::Unreadable => false,
         }
     }
 
@@ -231,6 +236,7 @@ impl Core {
                 format!("key.recover {}: {of}", repo(id))
             }
             Deed::Move(id, _, to) => format!("repo.move {} to {to}", repo(id)),
+            Deed::Unreadable => ANOTHER.to_owned(),
         };
         let mut shown = json!({
             "id": id, "state": word, "what": what, "by": names(state, &[act.principal.0].into()),
