@@ -96,6 +96,35 @@ def test_an_upload_whose_requests_land_on_every_replica_in_turn_is_whole(fleet, 
     assert {record["log"] for record in served[0]} == {1, 2}, "both replicas had a part in it"
 
 
+def test_an_incident_has_what_was_read_on_every_replica_to_the_newest_record_of_any_clock(fleet, tmp_path):
+    owner = fleet.owner
+    assert owner.http("POST", "/api/repos/create", {"name": "many", "organization": "admin"}).status == 200
+    commit(owner, "admin/many", {"one.md": b"1" * 3000, "two.md": b"2" * 2000})
+    thief, analyst = fleet.person("many-doors", ("reader", "admin/many")), fleet.person("fleet-analyst", ("security", None))
+    doors = [fleet.at(thief, server) for server in fleet.servers]
+    for door, path in zip(doors, ("one.md", "two.md")):
+        assert door.http("GET", f"/admin/many/resolve/main/{path}").status == 200
+    assert doors[0].http("GET", "/admin/many/resolve/main/two.md", headers={"Range": "bytes=0-99"}).status == 206
+    bundle = tmp_path / "bundle.jsonl"
+    opened = ("incident", "open", "--principal", "many-doors", "--since", "1h")
+    found = analyst.strongroom(*opened, "--lock", "--out", bundle)
+    read = {each["path"]: each for each in found["read"]}
+    assert set(read) == {"one.md", "two.md"} and read["one.md"]["ranges"] == [[0, 3000]]
+    assert read["two.md"]["ranges"] == [[0, 2000]] and read["two.md"]["opened"] == 2
+    assert [door.http("GET", "/admin/many/resolve/main/one.md").status for door in doors] == [401, 401]
+    done = subprocess.run([PROGRAM, "incident", "verify", bundle, "--key", found["key"], "--json"], capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["read"] == found["read"], done.stderr
+    # A replica whose clock is ahead has written what is newer than now: it belongs to it.
+    ahead = "INSERT INTO audit_leaf SELECT 99, 0, time_ms + 3600000, action, outcome, generation, principal_index, repo_index, token_index, address_index, body_sealed, heads FROM audit_leaf WHERE log = 1 AND seq = 0"
+    newest = int(fleet.psql("keeper", "SELECT max(time_ms) FROM audit_leaf"))
+    fleet.psql("keeper", ahead.replace("time_ms + 3600000", str(newest + 3_600_000)))
+    try:
+        found = analyst.strongroom(*opened, "--out", tmp_path / "ahead.jsonl")
+    finally:
+        fleet.psql("keeper", "DELETE FROM audit_leaf WHERE log = 99")
+    assert found["until_ms"] == newest + 3_600_001
+
+
 def test_no_answer_follows_a_revocation_on_any_replica(fleet, model):
     """Two replicas are asked without pause while rights are taken and given ten thousand times (STRONGROOM_TEST_REVOCATIONS),
     by turns on the one and on the other: what was asked after the taking was acknowledged gets nothing."""
@@ -325,32 +354,3 @@ def test_a_log_that_vanished_is_missed_by_the_others(fleet, model, tmp_path):
     one = fleet.at(fleet.owner, gone)
     assert "strongroom/2 VANISHED" in one.strongroom("audit", "verify", fails=True).stderr
     assert "strongroom/2 VANISHED" in one.strongroom("audit", "verify", "--from", saved, fails=True).stderr
-
-
-def test_an_incident_has_what_was_read_on_every_replica_to_the_newest_record_of_any_clock(fleet, tmp_path):
-    owner = fleet.owner
-    assert owner.http("POST", "/api/repos/create", {"name": "many", "organization": "admin"}).status == 200
-    commit(owner, "admin/many", {"one.md": b"1" * 3000, "two.md": b"2" * 2000})
-    thief, analyst = fleet.person("many-doors", ("reader", "admin/many")), fleet.person("fleet-analyst", ("security", None))
-    doors = [fleet.at(thief, server) for server in fleet.servers]
-    for door, path in zip(doors, ("one.md", "two.md")):
-        assert door.http("GET", f"/admin/many/resolve/main/{path}").status == 200
-    assert doors[0].http("GET", "/admin/many/resolve/main/two.md", headers={"Range": "bytes=0-99"}).status == 206
-    bundle = tmp_path / "bundle.jsonl"
-    opened = ("incident", "open", "--principal", "many-doors", "--since", "1h")
-    found = analyst.strongroom(*opened, "--lock", "--out", bundle)
-    read = {each["path"]: each for each in found["read"]}
-    assert set(read) == {"one.md", "two.md"} and read["one.md"]["ranges"] == [[0, 3000]]
-    assert read["two.md"]["ranges"] == [[0, 2000]] and read["two.md"]["opened"] == 2
-    assert [door.http("GET", "/admin/many/resolve/main/one.md").status for door in doors] == [401, 401]
-    done = subprocess.run([PROGRAM, "incident", "verify", bundle, "--key", found["key"], "--json"], capture_output=True, text=True)
-    assert done.returncode == 0 and json.loads(done.stdout)["read"] == found["read"], done.stderr
-    # A replica whose clock is ahead has written what is newer than now: it belongs to it.
-    ahead = "INSERT INTO audit_leaf SELECT 99, 0, time_ms + 3600000, action, outcome, generation, principal_index, repo_index, token_index, address_index, body_sealed, heads FROM audit_leaf WHERE log = 1 AND seq = 0"
-    newest = int(fleet.psql("keeper", "SELECT max(time_ms) FROM audit_leaf"))
-    fleet.psql("keeper", ahead.replace("time_ms + 3600000", str(newest + 3_600_000)))
-    try:
-        found = analyst.strongroom(*opened, "--out", tmp_path / "ahead.jsonl")
-    finally:
-        fleet.psql("keeper", "DELETE FROM audit_leaf WHERE log = 99")
-    assert found["until_ms"] == newest + 3_600_001
