@@ -15,6 +15,7 @@ mod payload;
 mod refused;
 mod routes;
 mod sandbox;
+mod sent;
 mod share;
 mod stream;
 pub mod traces;

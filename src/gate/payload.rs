@@ -12,6 +12,7 @@ use strongroom_storage::{ObjectError, ObjectId, ObjectReader};
 use crate::gate::Gate;
 use crate::http::Peer;
 use crate::refused::Refused;
+use crate::sent::Sent;
 use crate::watch::Watched;
 
 /// Bytes of ciphertext that are read at once.
@@ -38,9 +39,9 @@ pub async fn pass(gate: Arc<Gate>, grant: Grant, peer: &Peer, passing: Passing) 
     let length = ciphertext_len(size).ok_or(ObjectError::Missing)?;
     let reader = gate.objects.open(object, length, 0..length).await?;
     let (watched, total) = (gate.watch.add(&grant, peer), head.len() as u64 + length);
-    let held = gate.recording.clone();
-    let sent = Sent { gate, grant: Some(grant), held, path, size, payload: 0, length };
-    let state = State { head: Some(head), reader, watched, sent };
+    // In bytes of the file, as the keeper recorded its opening.
+    let sent = Sent::new(gate, grant, path, 0..size);
+    let state = State { head: Some(head), reader, at: 0, size, length, watched, sent };
     let mut response = Response::new(Body::from_stream(futures_util::stream::unfold(Some(state), step)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, total.into());
@@ -48,44 +49,19 @@ pub async fn pass(gate: Arc<Gate>, grant: Grant, peer: &Peer, passing: Passing) 
     Ok(response)
 }
 
-/// What was sent comes to its record when this is dropped, also where the client hung up.
-struct Sent {
-    gate: Arc<Gate>,
-    grant: Option<Grant>,
-    /// A stop waits for it.
-    held: Arc<()>,
-    path: Option<String>,
-    size: u64,
-    /// Bytes of the payload that were sent, of so many.
-    payload: u64,
-    length: u64,
-}
-
 /// Bytes of the plaintext that were sent, never less: a payload is longer than what is in it. All of them only with its last byte.
 fn plain(size: u64, (payload, length): (u64, u64)) -> u64 {
     if payload == length { size } else { payload.min(size.saturating_sub(1)) }
 }
 
-impl Drop for Sent {
-    fn drop(&mut self) {
-        let Some(grant) = self.grant.take() else { return };
-        let (keeper, path, held) = (self.gate.keeper.clone(), self.path.take(), self.held.clone());
-        // In bytes of the file, as the keeper recorded its opening.
-        let (range, bytes) = (0..self.size, plain(self.size, (self.payload, self.length)));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = keeper.delivered(grant, path, range, bytes).await {
-                    tracing::error!(%error, "a delivery was not recorded");
-                }
-                drop(held);
-            });
-        }
-    }
-}
-
 struct State {
     head: Option<Vec<u8>>,
     reader: ObjectReader,
+    /// Bytes of the payload that were sent, of `length`.
+    at: u64,
+    /// Bytes of what is in it.
+    size: u64,
+    length: u64,
     watched: Watched,
     sent: Sent,
 }
@@ -97,7 +73,7 @@ async fn step(state: Option<State>) -> Step {
     if state.watched.is_over() {
         return Some((Err(std::io::Error::other("the grant is over")), None));
     }
-    let (at, end) = (state.sent.payload, state.sent.length);
+    let (at, end) = (state.at, state.length);
     let piece = match state.head.take() {
         Some(head) => Bytes::from(head),
         None if at >= end => return None,
@@ -107,7 +83,8 @@ async fn step(state: Option<State>) -> Step {
             if let Err(error) = state.reader.read(at, &mut buffer).await {
                 return Some((Err(std::io::Error::other(error.to_string())), None));
             }
-            state.sent.payload += length as u64;
+            state.at += length as u64;
+            state.sent.bytes = plain(state.size, (state.at, state.length));
             buffer.freeze(0..length)
         }
     };

@@ -14,6 +14,7 @@ use crate::buffers::Buffers;
 use crate::gate::Gate;
 use crate::http::Peer;
 use crate::refused::Refused;
+use crate::sent::Sent;
 use crate::watch::Watched;
 
 /// Chunks that are read and opened at once: 256 KiB was the best of what was measured.
@@ -94,34 +95,11 @@ pub struct Sending {
 }
 
 struct State {
-    gate: Arc<Gate>,
-    /// Leaves with the record of what was sent: the keeper must know it until then.
-    grant: Option<Grant>,
     watched: Watched,
-    /// A stop waits for it.
-    held: Arc<()>,
     object: OpenObject,
-    path: Option<String>,
-    range: Range<u64>,
     at: u64,
-}
-
-impl Drop for State {
-    /// Also when the client hangs up: that is how a cut transfer comes to its record.
-    fn drop(&mut self) {
-        let Some(grant) = self.grant.take() else { return };
-        let (keeper, path) = (self.gate.keeper.clone(), self.path.take());
-        let (range, bytes) = (self.range.clone(), self.at - self.range.start);
-        let held = self.held.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = keeper.delivered(grant, path, range, bytes).await {
-                    tracing::error!(%error, "a delivery was not recorded");
-                }
-                drop(held);
-            });
-        }
-    }
+    end: u64,
+    sent: Sent,
 }
 
 /// Asks for the file key, and gives the body. The keeper's record is durable before the first byte.
@@ -135,16 +113,8 @@ pub async fn send(gate: &Arc<Gate>, grant: Grant, peer: &Peer, sending: Sending)
     let key = FileKey::from_bytes(*key.expose());
     let object = OpenObject::new(gate, object, size, &key, range.clone()).await?;
     let watched = gate.watch.add(&grant, peer);
-    let state = State {
-        gate: gate.clone(),
-        grant: Some(grant),
-        watched,
-        held: gate.recording.clone(),
-        object,
-        path,
-        at: range.start,
-        range,
-    };
+    let (at, end) = (range.start, range.end);
+    let state = State { watched, object, at, end, sent: Sent::new(gate.clone(), grant, path, range) };
     // An empty file is still delivered, and recorded.
     Ok(Body::from_stream(futures_util::stream::unfold(Some(state), step)))
 }
@@ -153,17 +123,18 @@ type Step = Option<(Result<Bytes, std::io::Error>, Option<State>)>;
 
 async fn step(state: Option<State>) -> Step {
     let mut state = state?;
-    if state.at >= state.range.end {
+    if state.at >= state.end {
         return None;
     }
     if state.watched.is_over() {
         return Some((Err(std::io::Error::other("the grant is over")), None));
     }
     // To the end of a run of chunks, so that the next read begins with a chunk.
-    let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.range.end);
-    match state.object.read(&state.gate.buffers, state.at..end).await {
+    let end = ((state.at / CHUNK_BYTES + RUN) * CHUNK_BYTES).min(state.end);
+    match state.object.read(&state.sent.gate.buffers, state.at..end).await {
         Ok(plain) => {
             crate::metrics::SENT.add(end - state.at);
+            state.sent.bytes += end - state.at;
             state.at = end;
             Some((Ok(plain), Some(state)))
         }
