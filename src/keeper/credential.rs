@@ -89,15 +89,7 @@ pub fn dead(state: &State, id: u64, token: &Token, now_ms: i64) -> Option<&'stat
     if state.stops.contains_key(&Stop::Token(id)) {
         return Some("token locked");
     }
-    if state.stops.contains_key(&Stop::Principal(token.principal.0)) {
-        return Some("principal locked");
-    }
-    match state.principals.get(&token.principal.0) {
-        Some(principal) if principal.removed_ms.is_none() => {}
-        _ => return Some("principal removed"),
-    }
-    // Whoever is here through an organisation is here as long as that holds, with whichever token.
-    if let Some(reason) = state.partners.stops(token.principal, state, now_ms) {
+    if let Some(reason) = stopped(state, token.principal, now_ms) {
         return Some(reason);
     }
     let id = token.body.share?;
@@ -106,6 +98,18 @@ pub fn dead(state: &State, id: u64, token: &Token, now_ms: i64) -> Option<&'stat
         return Some("no longer of the share's partner organisation");
     }
     share.over(id, state, now_ms)
+}
+
+/// Why a principal reaches nothing, with whichever token.
+pub fn stopped(state: &State, principal: PrincipalId, now_ms: i64) -> Option<&'static str> {
+    if state.stops.contains_key(&Stop::Principal(principal.0)) {
+        return Some("principal locked");
+    }
+    match state.principals.get(&principal.0) {
+        // Whoever is here through an organisation is here as long as that holds.
+        Some(found) if found.removed_ms.is_none() => state.partners.stops(principal, state, now_ms),
+        _ => Some("principal removed"),
+    }
 }
 
 /// Whether the token's scope lets this through, where policy would.

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
-use strongroom_domain::{Commit, Compartment, Network, PathGlobs, Revision};
+use strongroom_domain::{Action, Commit, Compartment, Network, PathGlobs, Revision};
 use strongroom_envelope::{Recipient, open_meta, seal_meta};
 use strongroom_protocol::Shared;
 
 use crate::change::ChangeError;
 use crate::keys::OwnKeys;
-use crate::policy::{Allowance, PrincipalId};
+use crate::policy::{Allowance, PrincipalId, Question};
 use crate::state::{LoadError, State, Stop, number};
 
 /// What of a share is sealed.
@@ -156,6 +156,18 @@ impl Share {
     /// What Casbin is told of it.
     pub fn allowance(&self) -> Allowance {
         Allowance { repo: self.repo, compartments: self.body.compartments.clone() }
+    }
+
+    /// What policy lets somebody read by it, whose number is this.
+    pub fn reads(&self, number: u64, holder: PrincipalId, state: &State) -> Vec<Compartment> {
+        state.policy.compartments(&Question {
+            principal: holder,
+            share: Some(number),
+            action: Action::RepoRead,
+            compartment: None,
+            namespace: state.repos.get(&self.repo).map(|repo| repo.namespace),
+            repo: Some(self.repo),
+        })
     }
 
     /// What the gate is told of it.

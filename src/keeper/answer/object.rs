@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use strongroom_domain::{Action, Compartment};
-use strongroom_envelope::{Header, Identity, Recipient};
+use strongroom_envelope::{FileKey, Header, Identity, Recipient};
 use strongroom_protocol::{GrantId, ObjectRef, Refusal, Reply, Secret, SecretText};
 
 use super::authorize::writes;
@@ -143,13 +143,26 @@ impl Core {
         to: Recipient,
         record: &mut Record,
     ) -> Result<Vec<u8>, Refusal> {
-        let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
+        // Rewrapped in two steps: by its file key the object is known to who counts.
+        let key = self.read_whole(state, live, (part, object), record)?;
+        let header = Header::seal(&key, &[to]).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        Ok(header.as_bytes().to_vec())
+    }
+
+    /// The file key of an object that is read whole; that it is read is counted.
+    pub(super) fn read_whole(
+        &self,
+        state: &State,
+        live: &Live,
+        (part, object): (Compartment, &ObjectRef),
+        record: &mut Record,
+    ) -> Result<FileKey, Refusal> {
         let keys = self.keys_of(state, live)?;
         let identity = &keys.part(Part::Compartment(part)).identity;
-        // Rewrapped in two steps: by its file key the object is known to who counts.
-        let key = Header::parse(&object.envelope).and_then(|header| header.open(identity)).map_err(invalid)?;
+        let key = Header::parse(&object.envelope).and_then(|header| header.open(identity));
+        let key = key.map_err(|error| Refusal::Invalid(error.to_string()))?;
         record.piece = self.piece(live, part, &key, object, 0..object.size);
-        Ok(Header::seal(&key, &[to]).map_err(invalid)?.as_bytes().to_vec())
+        Ok(key)
     }
 }
 

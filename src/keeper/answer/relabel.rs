@@ -74,11 +74,7 @@ impl Core {
                 )));
             }
             self.witnessed(grant, from)?;
-            let invalid = |error: strongroom_envelope::HeaderError| Refusal::Invalid(error.to_string());
-            let header = Header::parse(&object.envelope).map_err(invalid)?;
-            let key = header.open(&self.keys_of(state, &live)?.part(Part::Compartment(from)).identity).map_err(invalid)?;
-            record.piece = self.piece(&live, from, &key, object, 0..object.size);
-            Ok(())
+            self.read_whole(state, &live, (from, object), record).map(drop)
         })
         .await
     }

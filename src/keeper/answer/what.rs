@@ -8,7 +8,7 @@ use strongroom_protocol::admin::WhatQuery;
 use super::admin::Outcome;
 use super::authorize::{compartments, has_compartments, may};
 use super::people::{time, user};
-use crate::credential::{Subject, dead};
+use crate::credential::{self, Subject, dead};
 use crate::did::Did;
 use crate::log::{Filter, LOOKED_AT_MAX, Record, search};
 use crate::policy::{PrincipalId, Question};
@@ -53,17 +53,9 @@ fn whom(state: &State, query: &WhatQuery) -> Result<Whom, Refusal> {
 
 /// Why nothing is in reach, where nothing is.
 fn stopped(state: &State, whom: &Whom, now_ms: i64) -> Option<&'static str> {
-    if let Some((id, token)) = whom.token.and_then(|id| Some((id, state.tokens.get(&id)?))) {
-        return dead(state, id, token, now_ms);
-    }
-    if state.stops.contains_key(&Stop::Principal(whom.principal)) {
-        return Some("principal locked");
-    }
-    match state.principals.get(&whom.principal) {
-        Some(principal) if principal.removed_ms.is_none() => {
-            state.partners.stops(PrincipalId(whom.principal), state, now_ms)
-        }
-        _ => Some("principal removed"),
+    match whom.token.and_then(|id| Some((id, state.tokens.get(&id)?))) {
+        Some((id, token)) => dead(state, id, token, now_ms),
+        None => credential::stopped(state, PrincipalId(whom.principal), now_ms),
     }
 }
 
@@ -137,8 +129,7 @@ impl Core {
             let shares = state.shares.iter().filter(|(id, share)| whom.token.is_none() && of(**id, share));
             could.extend(shares.filter_map(|(id, share)| {
                 let repo = state.repos.get(&share.repo).filter(|repo| repo.deleted_ms.is_none())?;
-                let asked = whom.question(Action::RepoRead, Some(repo.namespace), Some(share.repo));
-                let parts = state.policy.compartments(&Question { share: Some(*id), ..asked });
+                let parts = share.reads(*id, PrincipalId(whom.principal), &state);
                 let parts: Vec<&str> = parts.iter().map(|part| part.word()).collect();
                 let right = json!({"action": Action::RepoRead.word(), "compartments": parts});
                 let (locked, name) = (state.stops.contains_key(&Stop::Repo(share.repo)), repo.name.as_str());

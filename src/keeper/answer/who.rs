@@ -9,6 +9,7 @@ use strongroom_protocol::admin::WhoQuery;
 
 use super::admin::Outcome;
 use super::people::{place_text, time};
+use crate::credential::stopped;
 use crate::log::{Filter, LOOKED_AT_MAX, Record, search};
 use crate::policy::{Place, PrincipalId, Question};
 use crate::server::{Core, now_ms};
@@ -83,11 +84,7 @@ impl Core {
             .ok_or_else(|| Refusal::Invalid(format!("no {} is called {}", query.kind, query.repo)))?;
         record.subject = Some(super::cut(&format!("{query:?}"), 1024));
         let only = query.compartment;
-        let can_use = |id: u64| {
-            let lives = state.principals.get(&id).is_some_and(|principal| principal.removed_ms.is_none());
-            let stopped = state.partners.stops(PrincipalId(id), state, now_ms()).is_some();
-            lives && !stopped && !state.stops.contains_key(&Stop::Principal(id))
-        };
+        let can_use = |id: u64| stopped(state, PrincipalId(id), now_ms()).is_none();
         let people = state.principals.keys().copied().filter(|id| can_use(*id));
         let mut can: Vec<Value> = people.filter_map(|principal| by_role(state, principal, (id, repo), only)).collect();
         let holds = |number: u64, share: &Share| share.repo == id && share.over(number, state, now_ms()).is_none();
@@ -95,14 +92,7 @@ impl Core {
         let held =
             shares.flat_map(|(number, share)| share.people(state).into_iter().map(move |one| (number, share, one)));
         can.extend(held.filter(|(.., one)| can_use(one.0)).filter_map(|(number, share, one)| {
-            let mut parts = state.policy.compartments(&Question {
-                principal: one,
-                share: Some(*number),
-                action: Action::RepoRead,
-                compartment: None,
-                namespace: Some(repo.namespace),
-                repo: Some(id),
-            });
+            let mut parts = share.reads(*number, one, state);
             parts.retain(|part| only.is_none_or(|only| only == *part));
             let name = state.principals.get(&one.0).map(|principal| principal.name.clone());
             let with = share.partner().and_then(|_| share.with_name(state));

@@ -7,10 +7,10 @@ use strongroom_domain::Action;
 use strongroom_protocol::incident::Subject;
 
 use crate::answer::what::{Whom, everywhere, rights};
-use crate::credential::dead;
+use crate::credential::{dead, stopped};
 use crate::did::time;
 use crate::effect::Effect;
-use crate::policy::{Policy, PolicyError, PrincipalId, Question, Roles};
+use crate::policy::{Policy, PolicyError, PrincipalId, Roles};
 use crate::share::{Share, With};
 use crate::state::{State, Stop};
 
@@ -179,15 +179,13 @@ impl Replay {
     fn is_stopped(&self, who: Who, at_ms: i64) -> bool {
         let state = &self.state;
         let principal = who.principal();
-        let gone = principal != 0
-            && (state.principals.get(&principal).is_none_or(|principal| principal.removed_ms.is_some())
-                || state.partners.stops(PrincipalId(principal), state, at_ms).is_some());
+        let gone = principal != 0 && stopped(state, PrincipalId(principal), at_ms).is_some();
         let ended = match who {
             Who::Token(id, _) => state.tokens.get(&id).is_none_or(|token| dead(state, id, token, at_ms).is_some()),
             Who::Share(id, _) => state.shares.get(&id).is_none_or(|share| share.over(id, state, at_ms).is_some()),
             Who::Principal(_) => false,
         };
-        gone || ended || state.stops.contains_key(&Stop::Principal(principal))
+        gone || ended
     }
 
     fn rights(&self, who: Who, id: u64, at_ms: i64) -> Option<Value> {
@@ -216,7 +214,7 @@ impl Replay {
             .shares
             .iter()
             .filter(|entry| entry.1.repo == id && (share == Some(*entry.0) || of(*entry.0, entry.1)))
-            .filter_map(|(number, share)| self.shown(*number, (share, PrincipalId(principal)), repo.namespace))
+            .filter_map(|(number, share)| self.shown(*number, share, PrincipalId(principal)))
             .collect();
         if rights.is_empty() && shares.is_empty() {
             return None;
@@ -226,15 +224,8 @@ impl Replay {
     }
 
     /// What a share gives, by the judge; none where that is nothing.
-    fn shown(&self, number: u64, (share, holder): (&Share, PrincipalId), namespace: u64) -> Option<Value> {
-        let parts = self.state.policy.compartments(&Question {
-            principal: holder,
-            share: Some(number),
-            action: Action::RepoRead,
-            compartment: None,
-            namespace: Some(namespace),
-            repo: Some(share.repo),
-        });
+    fn shown(&self, number: u64, share: &Share, holder: PrincipalId) -> Option<Value> {
+        let parts = share.reads(number, holder, &self.state);
         let body = &share.body;
         (!parts.is_empty()).then(|| {
             json!({

@@ -27,6 +27,13 @@ pub enum RootsError {
 /// By the log's number.
 pub struct Roots(BTreeMap<u64, Checkpoint>);
 
+/// A checkpoint of the log of this number.
+fn opened(key: &VerifierKey, log: u64, note: &str) -> Result<Checkpoint, RootsError> {
+    let name = origin(key.name(), log);
+    let opened = key.named(&name).and_then(|key| Checkpoint::open(note, &key));
+    opened.map_err(|error| RootsError::Note(name, error))
+}
+
 impl Roots {
     /// Opens the checkpoints of logs that were so far.
     ///
@@ -37,10 +44,8 @@ impl Roots {
             return Err(RootsError::Count);
         }
         let open = |((log, size), note): (&(u64, u64), &String)| {
-            let name = origin(key.name(), *log);
-            let opened = key.named(&name).and_then(|key| Checkpoint::open(note, &key));
-            let checkpoint = opened.map_err(|error| RootsError::Note(name.clone(), error))?;
-            if checkpoint.size == *size { Ok((*log, checkpoint)) } else { Err(RootsError::Size(name)) }
+            let checkpoint = opened(key, *log, note)?;
+            if checkpoint.size == *size { Ok((*log, checkpoint)) } else { Err(RootsError::Size(checkpoint.origin)) }
         };
         sizes.iter().zip(notes).map(open).collect::<Result<_, _>>().map(Self)
     }
@@ -50,13 +55,11 @@ impl Roots {
     /// # Errors
     /// [`RootsError::Note`], [`RootsError::Witnessed`].
     pub fn continues(&self, key: &VerifierKey, log: u64, note: &str, path: &[Hash]) -> Result<(), RootsError> {
-        let name = origin(key.name(), log);
-        let opened = key.named(&name).and_then(|key| Checkpoint::open(note, &key));
-        let before = opened.map_err(|error| RootsError::Note(name.clone(), error))?;
+        let before = opened(key, log, note)?;
         let continued = self.0.get(&log).is_some_and(|now| {
             proof::verify_consistency((before.size, before.root), (now.size, now.root), path).is_ok()
         });
-        if continued { Ok(()) } else { Err(RootsError::Witnessed(name)) }
+        if continued { Ok(()) } else { Err(RootsError::Witnessed(before.origin)) }
     }
 
     /// Whether a leaf is at its place in its log.
