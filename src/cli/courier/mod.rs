@@ -16,6 +16,7 @@ use strongroom_gate::{Outgoing, enter_sandbox};
 use strongroom_protocol::{Dispatch, Numbered, Receipt, split};
 
 use crate::config::Config;
+use crate::show::inert;
 use crate::{Failed, words};
 
 pub use https::{bundle, is_plain_https, place, resolved};
@@ -68,9 +69,7 @@ impl Errand {
             name.extend(byte);
         }
         let all = Self::all(config)?.into_iter().find(|errand| errand.name().as_bytes() == name);
-        all.ok_or_else(|| {
-            Failed(format!("'{}' is not in this configuration", String::from_utf8_lossy(&name).escape_debug()))
-        })
+        all.ok_or_else(|| Failed(format!("'{}' is not in this configuration", inert(&String::from_utf8_lossy(&name)))))
     }
 }
 
