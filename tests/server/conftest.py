@@ -262,6 +262,14 @@ class Server:
         return Person(self, None, self.folder / "home-stranger")
 
 
+def age_key(owner, name, folder):
+    """A key of Debian's age for somebody, to whom files are delivered sealed from then on."""
+    key = Path(folder) / f"{name}.key"
+    made = subprocess.run(["age-keygen", "-o", key], capture_output=True, text=True, check=True)
+    owner.strongroom("user", "recipient", name, re.search(r"age1[a-z0-9]+", made.stderr)[0])
+    return key
+
+
 def with_budgets(folder, text):
     """Configuration of a server whose budgets are these, and whose other policies are those that are shipped."""
     policies = Path(folder) / "policies"

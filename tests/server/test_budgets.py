@@ -4,11 +4,10 @@ import hashlib
 import random
 import re
 import secrets
-import subprocess
 
 import pytest
 
-from conftest import Person, commit, with_budgets
+from conftest import Person, age_key, commit, with_budgets
 from fleet import Fleet
 from postgres import programs
 from test_shares import agreed
@@ -109,11 +108,8 @@ def test_who_crosses_a_line_that_locks_is_locked_and_a_line_in_bytes_holds_for_s
     assert reader.http("GET", "/admin/llm/resolve/main/f.safetensors").status == 429
     assert reader.http("GET", "/admin/llm/resolve/main/a.safetensors").status == 401, "locked"
     assert [lock["subject"] for lock in owner.strongroom("lock", "list")["locks"]] == ["user reader"]
-    key = tmp_path / "partner.key"
-    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-    recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
     server.person("partner")
-    owner.strongroom("user", "recipient", "partner", recipient)
+    age_key(owner, "partner", tmp_path)
     terms = ["--to", "partner", "--compartments", "weights", "--expires", "1h", "--sealed"]
     share = agreed(owner, "admin/llm@main", *terms)
     (partner,) = with_tokens(owner, share, 1)

@@ -2,13 +2,11 @@
 Told with a partner to whom files are delivered sealed, with somebody who breaks the glass, and with an analyst."""
 
 import os
-import re
-import subprocess
 import time
 
 import pytest
 
-from conftest import Server, commit, policies
+from conftest import Server, age_key, commit, policies
 from test_alerts import within
 from test_incident import offline, opened
 from test_promises import SlowDownload
@@ -43,9 +41,7 @@ def recovery(path):
 
 def partner(house, name):
     house.person(name)
-    key = house.folder / f"{name}.key"
-    made = subprocess.run(["age-keygen", "-o", key], capture_output=True, text=True, check=True)
-    house.owner.strongroom("user", "recipient", name, re.search(r"age1[a-z0-9]+", made.stderr)[0])
+    age_key(house.owner, name, house.folder)
     return share(house.owner, "admin/llm@main", name, "--sealed", compartments="docs")
 
 

@@ -5,11 +5,10 @@ STRONGROOM_WRITE_MATRIX=1 writes the file anew; what changed in it is then for a
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Person, Server, commit, policies
+from conftest import Person, Server, age_key, commit, policies
 from test_shares import share
 
 HERE = Path(__file__).parent
@@ -108,8 +107,7 @@ def house(tmp_path_factory):
     people["knower"] = server.person("knower")
     people["founder"].strongroom("access", "disclose", "acme/shr", "--to", "knower")
     server.person("vaulted")
-    made = subprocess.run(["age-keygen", "-o", server.folder / "vaulted.key"], capture_output=True, text=True, check=True)
-    server.owner.strongroom("user", "recipient", "vaulted", re.search(r"age1[a-z0-9]+", made.stderr)[0])
+    age_key(server.owner, "vaulted", server.folder)
     people["vaulted"] = share(people["founder"], "acme/shr@main", "vaulted", "--sealed", compartments="docs")
     people["breaker"] = server.person("breaker", ("reader", "acme/own"))
     server.agreed("role", "allow", "breaker", "key.recover", "--compartment", "docs", "--repo", "acme/own")
